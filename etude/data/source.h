@@ -1,0 +1,60 @@
+#pragma once
+// Sources give batches. The pure kind, a stream, is plan(i) -> ids, data set get(id), view, collate:
+// batch i is a function of (data, seed, i), so a resume costs O(1) and nothing has to be stored.
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "etude/base/counters.h"
+#include "etude/base/rng.h"
+#include "etude/data/batch.h"
+
+namespace etude {
+
+/// Where a data set comes from and what may be done with it.
+struct DataCard {
+  std::string name, licence, origin, sha256;
+  int64_t bytes = 0;
+  int64_t records = 0;
+};
+
+/// Records by stable id, 0..size()-1. get() is pure and may be called from several threads.
+class Dataset {
+ public:
+  virtual ~Dataset() = default;
+  virtual DataCard card() const = 0;
+  virtual int64_t size() const = 0;
+  /// The samples of these ids, collated. `rng` is keyed by (seed, view, step): random views fork it by id.
+  virtual Batch get(const std::vector<int64_t>& ids, const Rng& rng) const = 0;
+};
+
+/// What a plan is told: all that a pure plan may depend on.
+struct PlanPoint {
+  uint64_t seed = 0;
+  int64_t step = 0;      ///< of the stage
+  int64_t position = 0;  ///< samples that all replicas together took before this step
+  int replica = 0, replicas = 1;
+  int64_t records = 0;   ///< of the data set
+  int64_t batch = 1;     ///< samples of one replica in this step
+};
+
+/// Which samples a replica sees in a step; pure. `owner` of the slot "plan" may replace it.
+class Plan {
+ public:
+  virtual ~Plan() = default;
+  virtual std::vector<int64_t> ids(const PlanPoint& at) const = 0;
+};
+
+/// Every sample once per epoch whatever the number of replicas: sample k of replica r is number
+/// p = position + r * batch + k; p counts through epochs of `records`; epoch e is the keyed permutation
+/// (seed, shuffle, e).
+std::unique_ptr<Plan> epoch_plan(bool shuffle);
+/// The records are cut into `shards` contiguous ranges of nearly equal length; replica r of R draws from the shards
+/// r * shards/R ... (shards must be a multiple of R), equally many samples of each per step. Each range has
+/// epochs of its own.
+std::unique_ptr<Plan> sharded_plan(bool shuffle, int shards);
+
+}  // namespace etude

@@ -1,0 +1,39 @@
+#pragma once
+// Nets: modules with Hugging Face parameter names, built from a recipe's [net.NAME] table.
+
+#include <torch/torch.h>  // precompiled
+
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "etude/base/config.h"
+#include "etude/data/batch.h"
+#include "etude/nn/context.h"
+
+namespace etude {
+
+/// A module that a recipe can name. Parameters are initialised from keyed streams by parameter name, so
+/// building order does not matter: call initialise() once after construction.
+class Net : public torch::nn::Module {
+ public:
+  /// Multiply-add FLOPs (2 per multiply-add) of one forward pass on this batch.
+  virtual double flops(const Batch&) const { return 0; }
+  /// Draws every parameter from Rng(Key{seed, Purpose::init}).fork(name).
+  virtual void initialise(uint64_t seed) = 0;
+  /// Tags of a parameter: "no_decay", "adapter", "expert", "private".
+  virtual std::set<std::string> tags(const std::string& parameter) const { (void)parameter; return {}; }
+};
+
+/// Token in, distribution out: what language-model objectives and generation need.
+class LanguageModel : public Net {
+ public:
+  /// ids_BT int64 in [0, vocabulary). position_BT and segment_BT (documents within a packed row, which
+  /// do not see each other) may be undefined. Returns logits_BTV.
+  virtual Tensor logits(const Tensor& ids_BT, const Tensor& position_BT, const Tensor& segment_BT, Ctx& ctx) = 0;
+  virtual int64_t vocabulary() const = 0;
+  virtual int64_t longest() const = 0;  ///< positions it was made for
+};
+
+}  // namespace etude

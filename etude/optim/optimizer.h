@@ -1,0 +1,65 @@
+#pragma once
+// Optimizers as plain functions on tensors with their state in named tensors, so that the run state
+// holds all of it. Default options are those of the papers cited at each.
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "etude/base/options.h"
+#include "etude/tensor/tensor.h"
+
+namespace etude {
+
+/// A parameter under its full name "net.layer.weight", with tags such as "no_decay".
+struct Parameter {
+  std::string name;
+  Tensor value;
+  std::set<std::string> tags;
+};
+using Parameters = std::vector<Parameter>;
+
+/// A group overrides some values for the parameters that it selects: by tag or by a prefix of the name.
+struct GroupOptions {
+  std::string match;                 ///< "tag:no_decay" or a name prefix
+  std::optional<Schedule> lr;
+  std::optional<double> weight_decay;
+  template <class V> void fields(V& v) {
+    v("match", match, "tag:NAME or the beginning of a parameter's name");
+    v("lr", lr, at_least(0), "learning rate of this group");
+    v("weight_decay", weight_decay, at_least(0), "weight decay of this group");
+  }
+};
+
+/// Updates values in place from gradients. Gradients may be undefined: such a parameter is not touched.
+class Optimizer {
+ public:
+  virtual ~Optimizer() = default;
+  /// One update. `lr_scale` hooks of techniques multiply the learning rate.
+  virtual void step(const Position& position, const std::vector<Tensor>& gradients) = 0;
+  /// State tensors by name ("exp_avg/<parameter>", "step"), made at construction, restored in place.
+  virtual NamedTensors state() = 0;
+  virtual double learning_rate(const Position& position) const = 0;
+  const Parameters& parameters() const { return parameters_; }
+
+ protected:
+  explicit Optimizer(Parameters parameters) : parameters_(std::move(parameters)) {}
+  Parameters parameters_;
+};
+
+/// kind = sgd | adam | adamw with their options (lr, momentum, nesterov, betas, eps, weight_decay, groups).
+/// Errors: Code::config with the place for an unknown kind or option.
+std::unique_ptr<Optimizer> make_optimizer(const Part& spec, Parameters parameters);
+
+/// sqrt of the sum of squares of all gradients, in double for the sum over tensors.
+double global_norm(const std::vector<Tensor>& gradients);
+/// Scales gradients in place so that their global norm is at most `limit` (Pascanu et al. 2013, section 3.2);
+/// returns the norm before.
+double clip_global_norm(const std::vector<Tensor>& gradients, double limit);
+
+}  // namespace etude
