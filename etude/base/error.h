@@ -37,6 +37,9 @@ class Error : public std::exception {
   const std::string& hint() const { return hint_; }
   int exit_code() const { return static_cast<int>(code_); }
 
+  /// The same error with a place, if it has none yet: for callers who know where a text came from.
+  Error at(std::string where) const;
+
   /// "config: unknown key 'lerning_rate' (my.toml:12:1)\nhint: did you mean 'learning_rate'?"
   const char* what() const noexcept override { return full_.c_str(); }
 
@@ -45,14 +48,15 @@ class Error : public std::exception {
   std::string message_, where_, hint_, full_;
 };
 
-/// The candidates nearest to `word` (Damerau-Levenshtein, at most a third of its length, at least 1),
-/// best first; empty if none is near.
+/// The candidates nearest to `word` (Damerau-Levenshtein, at most a third of its length, at least 1;
+/// case and '-' against '_' don't count), best first, ties in the given order; empty if none is near.
 std::vector<std::string> nearest(std::string_view word, const std::vector<std::string>& candidates);
 
 /// "did you mean 'x'?" from nearest(), or `otherwise`.
 std::string did_you_mean(std::string_view word, const std::vector<std::string>& candidates,
                          std::string otherwise = {});
 
+/// Throws an Error of Code::internal that names the condition and the line of source.
 [[noreturn]] void check_failed(const char* condition, const char* file, int line,
                                const std::string& message);
 

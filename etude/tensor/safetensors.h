@@ -1,0 +1,29 @@
+#pragma once
+// The safetensors format: 8 bytes little-endian header length, a JSON header, raw data. Written with the
+// names in the order given, so that equal content is equal bytes. Read strictly: what the format's description
+// forbids (holes, overlaps, duplicate keys, a header over 100 MB, sizes that do not match) is refused.
+
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "etude/tensor/tensor.h"
+
+namespace etude {
+
+using Metadata = std::map<std::string, std::string>;
+
+/// The file's bytes. Tensors are made contiguous and moved to the CPU. Names must be unique.
+std::string to_safetensors(const NamedTensors& tensors, const Metadata& metadata = {});
+/// Writes through etude/base/file.h and syncs; returns the SHA-256.
+std::string write_safetensors(const std::string& path, const NamedTensors& tensors, const Metadata& metadata = {});
+
+struct SafetensorsFile {
+  NamedTensors tensors;   ///< in file order; own memory
+  Metadata metadata;
+};
+/// Errors: Code::checkpoint naming the file, the tensor and what is wrong.
+SafetensorsFile parse_safetensors(std::string_view bytes, const std::string& name);
+SafetensorsFile read_safetensors(const std::string& path);
+
+}  // namespace etude

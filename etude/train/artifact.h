@@ -1,0 +1,43 @@
+#pragma once
+// Artifacts: what stages store, under a content hash, shared between arms and seeds.
+//
+//   <store>/<key>/{tensors.safetensors, table.json, files..., manifest.json}
+//
+// The key is the hash of all that decides the content: the stage's resolved options, the seed if the stage depends on
+// it, the keys of its inputs, the hashes of its data.
+
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+
+#include "etude/tensor/tensor.h"
+
+namespace etude {
+
+struct Artifact {
+  NamedTensors tensors;       ///< nets as "net/parameter", data sets, tables of numbers
+  nlohmann::json values = nlohmann::json::object();   ///< anything else, and results
+};
+
+class ArtifactStore {
+ public:
+  /// An empty directory keeps artifacts in memory only.
+  explicit ArtifactStore(std::string directory = {});
+  bool has(const std::string& key) const;
+  /// Errors: Code::checkpoint when it is missing or damaged.
+  Artifact get(const std::string& key) const;
+  /// Atomic; publishing under a key that is there already changes nothing.
+  void put(const std::string& key, const Artifact& artifact);
+  /// Held while a stage with this key is being made, so that two runs make it once: the second waits.
+  class Making;
+  std::unique_ptr<Making> make(const std::string& key);
+  const std::string& directory() const { return directory_; }
+
+ private:
+  std::string directory_;
+  std::shared_ptr<std::map<std::string, Artifact>> memory_;
+};
+
+}  // namespace etude

@@ -1,0 +1,101 @@
+#pragma once
+// The loop's events and what may be plugged into them. The picture of the loop is docs/loop.md; this is
+// its order:
+//
+//   begin                        once per stage and replica, after weights were moved in and before step one
+//   per step, per replica, per pass that is due:
+//     batch                      a batch has been drawn; techniques and parts may change it
+//     follow_before              followers that move before the forward
+//     (norms, loss, backward)    the objective; accumulate_terms may weight or add terms
+//     unscale privatise sync project clip guard       gradients, in this fixed order
+//     (update)                   the optimizer of each learner
+//     project_parameters follow quantise              parameters, in this fixed order
+//   step_end                     per replica: running values, banks, books
+//   exchange                     rounds of post for all, then collect for all
+//   evaluate                     at its own cadence, once for all replicas
+//   end                          once per stage and replica
+
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "etude/comm/peers.h"
+#include "etude/data/batch.h"
+#include "etude/nn/context.h"
+
+namespace etude {
+
+class Step;
+class Evaluation;
+
+enum class Event { begin, batch, follow_before, unscale, privatise, sync, project, clip, guard, project_parameters, follow, quantise, step_end, end };
+std::string_view event_name(Event event);
+
+/// Parts of a stage that have one owner at most. Two owners are refused before step one.
+enum class Slot { plan, executor, sync, optimizer };
+std::string_view slot_name(Slot slot);
+
+/// What a technique does to a stage, declared so that the stage can be refused before step one.
+struct Contract {
+  std::string name;                  ///< "noloco"
+  std::set<Slot> owns;
+  std::set<Event> acts;              ///< events at which on() does something
+  std::set<std::string> requires_;   ///< traits that the stage must have: "replicas", "item_coupled", ...
+  std::set<std::string> refuses;     ///< traits that it must not have: "batch_coupled", "accumulate", ...
+  std::string why;                   ///< shown when a trait is refused or missing
+};
+
+/// How the items of a batch depend on each other in a loss.
+enum class Coupling {
+  item,   ///< not at all: any split of a batch gives the same sum
+  micro,  ///< within what is forwarded together, by intention (batch statistics)
+  batch   ///< over the whole batch of a replica (contrastive): cannot be cut into micro-batches
+};
+
+struct Needs {
+  Coupling coupling = Coupling::item;
+  std::vector<std::string> inputs;   ///< names in Batch::x that must be there
+};
+
+/// Global denominators by name.
+using Norms = std::map<std::string, double>;
+
+class Hooks {
+ public:
+  virtual ~Hooks() = default;
+  virtual void on(Event, Step&) {}
+};
+
+/// Turns a batch into loss terms. It changes nothing: loss() may be called again under another context.
+class Objective : public Hooks {
+ public:
+  virtual Needs needs() const { return {}; }
+  /// Denominators of one (micro-)batch; the frame adds them up before the forward. Default: {"items", B}.
+  virtual Norms norms(const Batch& batch) const;
+  virtual Terms loss(Step& step, const Batch& batch, Ctx& ctx) = 0;
+  /// Metrics from the evaluated total loss ("loss" is already there), for example perplexity.
+  virtual void measure(std::map<std::string, double>& values) const { (void)values; }
+};
+
+/// Changes how a stage trains, whatever its objective.
+class Technique : public Hooks {
+ public:
+  virtual Contract contract() const = 0;
+  /// May weight, add or replace terms after the objective.
+  virtual void terms(Step&, const Batch&, Terms&) {}
+  /// Executor slot: forward and backward of a pass. The default calls step.compute(batch) once.
+  virtual void execute(Step&, const Batch&) {}
+  /// Plan slot: the number of samples that the replica draws in this step; -1: as the source says.
+  virtual int64_t batch_size(Step&) { return -1; }
+  /// Optimizer slot: takes the place of the learner's update. Gradients stand in step.gradients().
+  virtual void update(Step&) {}
+  /// Number of exchange rounds after this step; must be the same on every replica.
+  virtual int rounds(Step&) { return 0; }
+  virtual void post(Peers&, Step&, int round) { (void)round; }
+  virtual void collect(Peers&, Step&, int round) { (void)round; }
+  virtual void evaluate(Evaluation&) {}
+};
+
+}  // namespace etude

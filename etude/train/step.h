@@ -1,0 +1,118 @@
+#pragma once
+// What a hook sees of a step: one replica's nets, learners, state, randomness and books.
+
+#include <torch/torch.h>  // precompiled
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "etude/base/counters.h"
+#include "etude/base/error.h"
+#include "etude/base/schedule.h"
+#include "etude/nn/net.h"
+#include "etude/optim/optimizer.h"
+#include "etude/train/hooks.h"
+#include "etude/train/store.h"
+
+namespace etude {
+
+/// A set of parameters with one optimizer, as a recipe declares it.
+struct LearnerSpec {
+  std::string name = "model";
+  std::vector<std::string> params = {"model"};  ///< nets, or prefixes "net.layer.0" of parameters
+  Part optimizer;                               ///< kind = adam, lr = ...
+  Schedule clip = 0.0;                          ///< global gradient norm; 0: no clipping
+  std::string on_nonfinite = "stop";            ///< stop | skip_step
+  bool operator==(const LearnerSpec&) const = default;
+  template <class V> void fields(V& v) {
+    v("name", name, "how passes call it");
+    v("params", params, "nets, or beginnings of parameter names");
+    v("optimizer", optimizer, "kind and options of the optimizer");
+    v("clip", clip, at_least(0), "largest global gradient norm; 0: unlimited");
+    v("on_nonfinite", on_nonfinite, one_of({"stop", "skip_step"}), "what to do when a gradient is not finite");
+  }
+};
+
+/// A learner of one replica.
+struct Learner {
+  LearnerSpec spec;
+  Parameters parameters;
+  std::unique_ptr<Optimizer> optimizer;
+};
+
+/// A logical copy of the model with its own learners and state.
+struct Replica {
+  int index = 0;
+  std::map<std::string, std::shared_ptr<Net>> nets;
+  std::map<std::string, Learner> learners;
+  Store store;
+};
+
+struct PassState;   // trainer.cpp
+class Trainer;
+
+class Step {
+ public:
+  Step(Trainer& trainer, Replica& replica);
+
+  int64_t number() const;              ///< steps done before this one: 0 in the first
+  const Counters& counters() const;
+  Position position() const;           ///< for schedules
+  uint64_t seed() const;
+  int replica() const { return replica_.index; }
+  int replicas() const;
+  const std::string& pass() const;     ///< name of the current pass
+
+  Net& net(const std::string& name) const;
+  template <class T> T& net(const std::string& name) const {
+    T* typed = dynamic_cast<T*>(&net(name));
+    if (!typed) throw Error(Code::config, "net '" + name + "' is not of the kind that is needed here", "net." + name, "choose another kind for this net");
+    return *typed;
+  }
+  /// The net that language-model objectives and the like work on when no name is given.
+  Learner& learner(const std::string& name) const;
+  /// Learners of the current pass.
+  const std::vector<Learner*>& learners() const { return learners_; }
+  /// Parameters of the current pass's learners, in order.
+  std::vector<Parameter> parameters() const;
+  /// Every trained parameter of this replica: all learners, in the order of their declaration.
+  std::vector<Parameter> all_parameters() const;
+
+  /// State of this replica, and state that the whole stage shares (an environment, a tokenizer).
+  Store& store() const { return replica_.store; }
+  Store& shared() const;
+
+  /// A stream that depends on (seed, purpose, step, item) and on the replica only when asked to.
+  Rng rng(Purpose purpose, int64_t item = 0) const { return Rng(Key{seed(), purpose, number(), item}); }
+  Ctx context(const Batch& batch, bool train = true) const;
+
+  /// The global denominator of that name; at least 1 item if nothing was counted.
+  double norm(const std::string& name) const;
+  /// Records a value of this step: the mean over replicas becomes a metric under this name.
+  void log(const std::string& name, double value);
+  void count(Unit unit, double amount);
+
+  /// Forward and backward of the current pass over `batch` (cut into micro-batches), into .grad of its
+  /// learners' parameters. Returns the loss. For owners of the executor slot.
+  double compute(const Batch& batch);
+  /// The current pass's objective under a context of the caller's, without backward.
+  Terms loss(const Batch& batch, Ctx& ctx);
+  void zero_gradients();
+
+  /// Set by an owner that wants no update in this step.
+  bool skip_update = false;
+  Batch batch;   ///< what the current pass drew; hooks at Event::batch may change it
+
+ private:
+  friend class Trainer;
+  Trainer& trainer_;
+  Replica& replica_;
+  std::vector<Learner*> learners_;
+  const struct Pass* pass_ = nullptr;
+  Norms norms_;
+};
+
+}  // namespace etude

@@ -1,0 +1,93 @@
+#pragma once
+// THE loop. Re-entrant: a probe or a nested fit is another call of fit() with a directory of its own, or none.
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "etude/comm/mailbox.h"
+#include "etude/train/artifact.h"
+#include "etude/train/checkpoint.h"
+#include "etude/train/stage.h"
+
+namespace etude {
+
+/// One line of metrics.jsonl: what was measured where.
+struct MetricLine {
+  std::string stage, kind;                 ///< kind: "train" or "eval"
+  Counters counters;
+  std::map<std::string, double> values;
+  std::string json() const;                ///< doubles survive to the bit
+};
+
+/// A per-sample value of an evaluation.
+struct Row { int64_t id; double value; double weight; };
+
+/// Costs of a stage. Seconds are of active training and do not take part in bit-exactness.
+struct Cost {
+  double seconds = 0, step_seconds = 0, wait_seconds = 0, evaluate_seconds = 0, checkpoint_seconds = 0;
+  double peak_bytes = 0;
+  double flops = 0, bytes = 0, messages = 0, rounds = 0;
+  int64_t parameters = 0;
+};
+
+/// What a stage is run in: where it writes, whom it tells, when it must stop.
+struct Surroundings {
+  std::string directory;                             ///< the run's; empty: nothing is written and nothing can be resumed
+  ArtifactStore* artifacts = nullptr;                ///< for init and milestones; may be null if there are none
+  std::function<Artifact(const std::string& ref)> artifact;        ///< resolves "stage" or "stage@50%" of InitSpec
+  std::function<void(const std::string& place, const Artifact&)> milestone;   ///< publishes a milestone
+  std::function<bool()> interrupted;                 ///< polled after each step: save and leave
+  std::function<void(const class Progress&)> progress;             ///< at most a few times a second
+  std::function<void(const MetricLine&)> metric;     ///< besides metrics.jsonl
+};
+
+/// For the live line.
+class Progress {
+ public:
+  std::string stage;
+  Counters counters;
+  Count stop;
+  double loss = 0, step_seconds = 0, wait_fraction = 0, seconds_left = 0;
+  bool resumed = false;
+};
+
+struct Fit {
+  bool finished = false;                             ///< false: interrupted, and saved
+  Counters counters;
+  std::map<std::string, double> values;              ///< last value of every metric
+  std::vector<MetricLine> lines;                     ///< all evaluations (those before a resume too)
+  std::map<std::string, std::vector<Row>> rows;      ///< of the last evaluation, by its name
+  Cost cost;
+  Artifact artifact;                                 ///< nets of replica 0 as "net/parameter"; those of replica r under "replica-r/net/parameter"
+};
+
+/// What an evaluation shows to techniques: all replicas at once, as each is.
+class Evaluation {
+ public:
+  Evaluation(Trainer& trainer) : trainer_(trainer) {}
+  int replicas() const;
+  Step step(int replica) const;
+  /// Every trained parameter of a replica.
+  std::vector<Parameter> parameters(int replica) const;
+  /// Metrics ("valid/loss") of the nets of replica 0 with these values in place of its parameters, which are put back.
+  std::map<std::string, double> measure_with(const std::vector<Tensor>& values) const;
+  void log(const std::string& name, double value);
+  std::map<std::string, double> values;
+
+ private:
+  Trainer& trainer_;
+};
+
+/// Checks a stage without training it: names, disjoint learners, slot owners, traits. Errors: Code::config.
+/// Returns the plan that is printed before step one: who owns which slot, what acts where, in order.
+std::string describe(const TrainStage& stage);
+
+/// Trains a stage to its end, or resumes it when the directory holds a checkpoint of it.
+/// Errors: see etude/base/error.h; after an error the last checkpoint is as it was.
+Fit fit(const TrainStage& stage, const Surroundings& surroundings = {});
+
+}  // namespace etude
