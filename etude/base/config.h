@@ -62,19 +62,29 @@ class Config {
   Config* find(std::string_view key);
   /// Adds or replaces a key of a table (a null becomes a table).
   Config& set(std::string_view key, Config value);
-  /// Removes a key if it is there.
+  /// Removes a key of a table if it is there.
   void erase(std::string_view key);
-  /// The value at "a.b.0.c" (numbers index lists), made if absent.
+  /// The value at "a.b.0.c" (numbers index lists; a part may be quoted: nets."v1.5".depth), made if
+  /// absent: a list grows by its next element. A string on the way is short for a table with that
+  /// `kind`: after mask = "span", at_path("mask.length") finds {kind = "span"} as mask.
+  /// Errors: Code::config for a malformed path, or where a number, a boolean or the end of a list is
+  /// in the way.
   Config& at_path(std::string_view dotted);
+  /// The value at a path, or nullptr.
   const Config* find_path(std::string_view dotted) const;
 
-  /// Tables are merged key by key, everything else (lists too) is replaced by `over`.
+  /// Tables are merged key by key, everything else (lists too) is replaced by `over`. Tables whose
+  /// `kind` differs are different things: those are replaced too.
   void merge(const Config& over);
+
+  /// Sets the origin of this value and of all below it.
+  void set_origin(const Origin& everywhere);
 
   Origin origin;
 
-  /// Equal values; origins don't count; 1 and 1.0 are different.
-  bool operator==(const Config& other) const { return value_ == other.value_; }
+  /// Equal values; origins and the order of keys don't count; 1 and 1.0 are different; so are 0.0 and
+  /// -0.0, and a nan equals a nan: equal values have equal text.
+  bool operator==(const Config& other) const;
 
  private:
   std::variant<std::monostate, bool, int64_t, double, std::string, List, Table> value_;
@@ -82,19 +92,27 @@ class Config {
 
 /// Parses TOML; every value gets line and column. Errors: Code::config with the place.
 Config parse_toml(std::string_view text, std::string_view file_name);
-/// Reads and parses a file. Errors: Code::config when it can't be read or parsed.
+/// Reads and parses a regular file of at most 16 MiB. Errors: Code::config when it can't be read or
+/// parsed.
 Config read_toml(const std::string& path);
-/// Canonical TOML: parse_toml(to_toml(c)) == c; doubles survive to the bit.
+/// Canonical TOML: parse_toml(to_toml(c)) == c, with keys in their order; doubles survive to the bit.
+/// Nulls in tables are left out. Errors: Code::config if a string is not UTF-8.
 std::string to_toml(const Config& table);
-/// Canonical one-line JSON (keys in their order); doubles survive to the bit.
+/// One value as it stands after "key = ": 0.1, "text", [1, 2], {a = 1}. Null gives "".
+std::string to_toml_value(const Config& value);
+/// Canonical one-line JSON (keys in their order); doubles survive to the bit. JSON has no nan or
+/// infinity: those become the strings "nan", "inf", "-inf".
 std::string to_json(const Config& value);
+/// As to_json, with the keys of all tables sorted: equal configurations give equal text. To be hashed.
+std::string to_sorted_json(const Config& value);
 
 /// Parses "key.sub=value" as on the command line and writes it into `into`. The value is TOML if it
-/// parses as TOML, else a plain string. Errors: Code::usage.
+/// parses as TOML, else a plain string. Errors: Code::usage with the assignment and a hint.
 void apply_override(Config& into, std::string_view assignment);
 
 struct Change { std::string key, before, after; };
-/// Leaves that differ, as dotted keys with their values in TOML ("(absent)" where missing).
+/// Leaves that differ, as dotted keys with their values in TOML ("(absent)" where missing). Lists
+/// without tables are leaves.
 std::vector<Change> difference(const Config& before, const Config& after);
 
 }  // namespace etude

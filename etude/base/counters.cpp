@@ -1,6 +1,5 @@
 #include "etude/base/counters.h"
 
-#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <vector>
@@ -48,15 +47,15 @@ Count Count::parse(std::string_view text) {
   if (!std::isfinite(count.amount)) refuse(text, "the amount is not finite");
   if (std::signbit(count.amount)) refuse(text, "the amount is negative");
 
-  std::string_view rest(stop, static_cast<size_t>(end - stop));
-  if (trim(rest) == "%") {
+  std::string_view rest = trim({stop, static_cast<size_t>(end - stop)});
+  if (rest == "%") {
     count.unit = Unit::percent;
     return count;
   }
-  constexpr std::string_view kPrefixes = "kMGT";
-  if (!rest.empty() && kPrefixes.find(rest[0]) != std::string_view::npos &&
-      (rest.size() == 1 || rest[1] == ' ')) {
-    for (size_t i = 0; i <= kPrefixes.find(rest[0]); ++i) count.amount *= 1000;
+  const size_t prefix = rest.empty() ? std::string_view::npos : std::string_view("kMGT").find(rest[0]);
+  if (prefix != std::string_view::npos && (rest.size() == 1 || rest[1] == ' ')) {
+    constexpr std::array<double, 4> kFactors = {1e3, 1e6, 1e9, 1e12};
+    count.amount *= kFactors[prefix];
     rest.remove_prefix(1);
     if (!std::isfinite(count.amount)) refuse(text, "the amount doesn't fit a double");
   }

@@ -24,7 +24,8 @@ std::string real_text(double value) {
 }
 
 std::string plain_number(double value) {
-  if (std::isfinite(value) && value == std::floor(value) && std::abs(value) < 1e15) {
+  const bool minus_zero = value == 0 && std::signbit(value);
+  if (!minus_zero && value == std::floor(value) && std::abs(value) < 1e15) {
     return std::to_string(static_cast<int64_t>(value));
   }
   return std::isfinite(value) ? shortest(value) : real_text(value);

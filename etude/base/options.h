@@ -16,18 +16,19 @@
 //
 // and from that list come: reading a Config with type, range and unknown-key errors, the resolved
 // Config with every default written out, the description for `etude show`, a card or a form, and
-// equality. A field may be: bool, int64_t, double, std::string, Schedule, Count, an enum wrapped by
-// Choice, std::optional of these, std::vector of these, a struct with fields(), std::vector of such
-// structs, or a Kind<...> (one of several alternatives, chosen by its key `kind`).
+// equality. A field may be: bool, int64_t, int, double, std::string, Schedule, Count, Part,
+// std::optional or std::vector of these, a struct with fields(), std::vector of such structs, or a
+// Kind<...> (one of several structs, chosen by its key `kind`). Structs are default-constructible and
+// copyable; their defaults are the paper's.
 
 #include <cmath>
 #include <cstdint>
-#include <functional>
 #include <limits>
 #include <optional>
-#include <set>
 #include <string>
 #include <type_traits>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include "etude/base/config.h"
@@ -63,23 +64,64 @@ struct Part {
   bool operator==(const Part&) const = default;
 };
 
-/// One row of a description.
-struct OptionInfo {
-  std::string key, type, fallback, range, help;  ///< key is dotted for nested structs
+/// One of several option structs, chosen by the key `kind`; the first one unless said otherwise. Each
+/// has `static constexpr const char* kName` and fields(). In TOML: mask = {kind = "span", length = 3},
+/// or mask = "span" for one with its defaults. A table without `kind` changes the current alternative.
+///
+///   Kind<SpanMask, BlockMask> mask;
+///   mask.visit([&](const auto& m) { apply(m); });
+template <class First, class... Rest> class Kind {
+ public:
+  Kind() = default;
+  template <class A>
+    requires(std::is_same_v<A, First> || (std::is_same_v<A, Rest> || ...))
+  Kind(A alternative) : value_(std::move(alternative)) {}  // NOLINT: an alternative is a Kind
+
+  static std::vector<std::string> kinds() { return {First::kName, Rest::kName...}; }
+  std::string name() const { return visit([](const auto& a) { return std::string(a.kName); }); }
+  template <class A> bool is() const { return std::holds_alternative<A>(value_); }
+  /// The alternative if it is this one, or nullptr.
+  template <class A> const A* get() const { return std::get_if<A>(&value_); }
+  template <class A> A* get() { return std::get_if<A>(&value_); }
+  template <class F> decltype(auto) visit(F&& f) const { return std::visit(std::forward<F>(f), value_); }
+  template <class F> decltype(auto) visit(F&& f) { return std::visit(std::forward<F>(f), value_); }
+  /// Makes it the alternative of that name, with its defaults. Required: one of kinds().
+  void choose(const std::string& name) {
+    bool known = try_choose<First>(name) || (try_choose<Rest>(name) || ...);
+    ETUDE_CHECK(known, "no alternative is called '" + name + "'");
+  }
+
+ private:
+  template <class A> bool try_choose(const std::string& name) {
+    if (name != A::kName) return false;
+    value_ = A{};
+    return true;
+  }
+  std::variant<First, Rest...> value_;
 };
 
-namespace options_detail {
-struct Reader;   // Config -> struct
-struct Writer;   // struct -> Config
-struct Describer;
-}  // namespace options_detail
+/// One row of a description.
+struct OptionInfo {
+  std::string key;       ///< dotted for nested structs; "passes.*.times" within a list
+  std::string type;      ///< "integer", "list of number", "kind", "table" (its fields follow)
+  std::string fallback;  ///< the default in TOML; empty where there is none
+  std::string range;     ///< ">= 1", "one of 'a', 'b'"; may be empty
+  std::string help;
+  std::string when{};    ///< for a field of one alternative of a Kind: mask.kind = "span"
+};
 
-/// Fills `into` from a table. Errors (Code::config, with place, value, range and the nearest key):
-/// unknown key, wrong type, out of range, a number that is not finite or does not fit. `where` names
-/// the table in messages ("technique noloco"). An empty `kind` key of a Part is skipped.
+/// Changes those fields of `into` that the table has; on an error, none. `where` names the table in
+/// messages ("technique noloco"). A null is an empty table; the key `kind` of the table itself (which
+/// is how a Part reached its reader) is skipped unless it is declared; "none" unsets an optional.
+/// Errors (Code::config, with place, value, range and the nearest key): unknown key, wrong type, out of
+/// range, a number that is not finite or does not fit. Integers may stand for real numbers, never real
+/// numbers for integers.
 template <class T> void read_options(const Config& table, T& into, const std::string& where = {});
-/// The table with every field written out.
+/// The table with every field written out: reading it into a T{} gives the same options. An optional
+/// that is unset is absent, or "none" where its default is set; a Part without `kind` is absent.
 template <class T> Config write_options(const T& options);
+/// Equality, by the list of fields.
+template <class T> bool same_options(const T& a, const T& b);
 /// Rows for `etude show` and the card, in the order of declaration, with the defaults of T{}.
 template <class T> std::vector<OptionInfo> describe_options();
 

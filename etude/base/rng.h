@@ -43,12 +43,14 @@ class Rng {
   bool bernoulli(double p) { return uniform() < p; }
   std::vector<int64_t> permutation(int64_t n);
   /// Fills with the same values at any thread count; advances the stream as the fill would serially.
-  void fill_uniform(std::span<float> out);
-  void fill_uniform(std::span<double> out);
+  void fill_bits(std::span<uint32_t> out);   ///< as bits32() for each
+  void fill_uniform(std::span<float> out);   ///< one word each: the 24 high bits, in [0, 1)
+  void fill_uniform(std::span<double> out);  ///< as uniform() for each
+  /// Two words for two elements (both normals of a Box-Muller pair), also for an odd last one.
   void fill_normal(std::span<float> out);
-  void fill_normal(std::span<double> out);
+  void fill_normal(std::span<double> out);   ///< as normal() for each
 
-  /// Position within the stream, for components that must store it.
+  /// Words of 32 bits drawn so far, for components that must store where they stand.
   uint64_t position() const;
   void seek(uint64_t position);
 
@@ -57,11 +59,26 @@ class Rng {
   std::array<uint32_t, 4> counter_;
   std::array<uint32_t, 4> block_{};
   int used_ = 4;
+  void identify(const std::array<uint32_t, 4>& stream);
   void refill();
+  void advance(uint64_t blocks);
 };
 
-/// Element i of a keyed permutation of 0..n-1, in O(1) memory and time (a Feistel network with cycle
-/// walking): shuffles data sets of any size without an index in memory.
+/// A keyed permutation of 0..n-1 in O(1) memory and time (a Feistel network with cycle walking).
+/// Required: n >= 1, and 0 <= i < n.
+class Permutation {
+ public:
+  Permutation(int64_t n, const Key& key);
+  int64_t operator()(int64_t i) const;
+
+ private:
+  uint64_t once(uint64_t x) const;
+  uint64_t n_;
+  int left_, right_;  ///< bits of the two halves
+  std::array<uint64_t, 12> keys_;
+};
+
+/// Permutation(n, key)(i): shuffles data sets of any size without an index in memory.
 int64_t permuted(int64_t i, int64_t n, const Key& key);
 
 /// 64-bit mix of a string (FNV-1a with a finaliser); stable for ever: stored runs depend on it.
