@@ -84,6 +84,8 @@ class Step {
   /// State of this replica, and state that the whole stage shares (an environment, a tokenizer).
   Store& store() const { return replica_.store; }
   Store& shared() const;
+  /// The same step as another hosted replica sees it; for what acts once for all of them.
+  Step other(int replica) const;
 
   /// A stream that depends on (seed, purpose, step, item) and on the replica only when asked to.
   Rng rng(Purpose purpose, int64_t item = 0) const { return Rng(Key{seed(), purpose, number(), item}); }

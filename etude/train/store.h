@@ -57,6 +57,12 @@ class Store {
   const std::map<std::string, Segments>& all_segments() const { return segments_; }
   std::map<std::string, Segments>& all_segments() { return segments_; }
 
+  std::vector<std::string> number_names() const {
+    std::vector<std::string> names;
+    for (const auto& [name, value] : numbers_) names.push_back(name);
+    return names;
+  }
+
   /// Numbers, integers and texts; doubles survive to the bit.
   nlohmann::json host() const;
   void restore_host(const nlohmann::json& host);

@@ -1,0 +1,102 @@
+#pragma once
+// What recipes can name: nets, data sets, objectives, techniques, by their `kind`. Filled by the frame's own
+// components and by register_<slug>() of each method's folder; passed around, never global.
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "etude/base/options.h"
+#include "etude/data/source.h"
+#include "etude/nn/net.h"
+#include "etude/train/stage.h"
+
+namespace etude {
+
+/// A named component of one family, with the rows of its options for `etude show` and the card.
+template <class Made, class... Args> struct Maker {
+  std::string help;
+  std::vector<OptionInfo> options;
+  std::function<std::shared_ptr<Made>(const Part&, Args...)> make;
+};
+
+/// What an objective gets to know when it is made: where `net = "..."` and the like are resolved at run time.
+using ObjectiveMaker = Maker<Objective>;
+using TechniqueMaker = Maker<Technique>;
+using NetMaker = Maker<Net>;
+
+/// A data set opened twice: for training, for validation.
+struct DataPair { std::shared_ptr<Dataset> train, validation; };
+struct DataMaker {
+  std::string help;
+  std::vector<OptionInfo> options;
+  std::function<DataPair(const Part&)> make;
+};
+
+class Registry {
+ public:
+  /// Errors: Code::internal when a kind is registered twice in a family.
+  void net(const std::string& kind, NetMaker maker) { add(nets_, "net", kind, std::move(maker)); }
+  void data(const std::string& kind, DataMaker maker) { add(data_, "data", kind, std::move(maker)); }
+  void objective(const std::string& kind, ObjectiveMaker maker) { add(objectives_, "objective", kind, std::move(maker)); }
+  void technique(const std::string& kind, TechniqueMaker maker) { add(techniques_, "technique", kind, std::move(maker)); }
+
+  /// Registers a technique class T with options O, constructed as T(O).
+  template <class T, class O> void technique(const std::string& kind, const std::string& help) {
+    technique(kind, TechniqueMaker{help, describe_options<O>(), [kind](const Part& part) -> std::shared_ptr<Technique> {
+      return std::make_shared<T>(read_part<O>(part, "technique " + kind));
+    }});
+  }
+  template <class T, class O> void objective(const std::string& kind, const std::string& help) {
+    objective(kind, ObjectiveMaker{help, describe_options<O>(), [kind](const Part& part) -> std::shared_ptr<Objective> {
+      return std::make_shared<T>(read_part<O>(part, "objective " + kind));
+    }});
+  }
+
+  /// Errors (Code::config, with place and nearest kinds) when a kind is unknown.
+  const NetMaker& net(const Part& part) const { return find(nets_, "net", part); }
+  const DataMaker& data(const Part& part) const { return find(data_, "data", part); }
+  const ObjectiveMaker& objective(const Part& part) const { return find(objectives_, "objective", part); }
+  const TechniqueMaker& technique(const Part& part) const { return find(techniques_, "technique", part); }
+
+  const std::map<std::string, TechniqueMaker>& techniques() const { return techniques_; }
+  const std::map<std::string, ObjectiveMaker>& objectives() const { return objectives_; }
+  const std::map<std::string, NetMaker>& nets() const { return nets_; }
+  const std::map<std::string, DataMaker>& data_sets() const { return data_; }
+
+  /// Options of a part without its key `kind`.
+  template <class O> static O read_part(const Part& part, const std::string& where) {
+    Config rest = part.config;
+    rest.erase("kind");
+    O options;
+    read_options(rest, options, where);
+    return options;
+  }
+
+ private:
+  template <class M> static void add(std::map<std::string, M>& into, const char* family, const std::string& kind, M maker) {
+    ETUDE_CHECK(into.emplace(kind, std::move(maker)).second, std::string("two ") + family + "s are called '" + kind + "'");
+  }
+  template <class M> static const M& find(const std::map<std::string, M>& in, const char* family, const Part& part) {
+    const std::string kind = part.kind();
+    if (auto it = in.find(kind); it != in.end()) return it->second;
+    std::vector<std::string> known;
+    for (const auto& [name, maker] : in) known.push_back(name);
+    throw Error(Code::config, std::string("unknown ") + family + " '" + kind + "'", part.config.origin.text(), did_you_mean(kind, known, "known: " + join(known)));
+  }
+  static std::string join(const std::vector<std::string>& words);
+
+  std::map<std::string, NetMaker> nets_;
+  std::map<std::string, DataMaker> data_;
+  std::map<std::string, ObjectiveMaker> objectives_;
+  std::map<std::string, TechniqueMaker> techniques_;
+};
+
+/// The frame's own: net decoder, data text, objective next_token, technique data_parallel.
+void register_frame(Registry& registry);
+/// Generated: calls register_<slug>(registry) of every folder in methods/.
+void register_methods(Registry& registry);
+
+}  // namespace etude

@@ -1,0 +1,92 @@
+#include "etude/train/step.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "etude/train/loop.h"
+
+namespace etude {
+
+Step::Step(Trainer& trainer, Replica& replica) : trainer_(trainer), replica_(replica) {}
+
+int64_t Step::number() const { return trainer_.counters_.step(); }
+const Counters& Step::counters() const { return trainer_.counters_; }
+Position Step::position() const { return {trainer_.counters_, trainer_.stage_.stop}; }
+uint64_t Step::seed() const { return trainer_.stage_.seed; }
+int Step::replicas() const { return trainer_.stage_.replicas; }
+
+const std::string& Step::pass() const {
+  ETUDE_CHECK(pass_ != nullptr, "there is no pass outside of one");
+  return pass_->name;
+}
+
+Net& Step::net(const std::string& name) const {
+  auto it = replica_.nets.find(name);
+  if (it != replica_.nets.end()) return *it->second;
+  std::vector<std::string> known;
+  for (const auto& [key, net] : replica_.nets) known.push_back(key);
+  throw Error(Code::config, "there is no net '" + name + "'", "stage " + trainer_.stage_.name, did_you_mean(name, known, "declare it in [net." + name + "]"));
+}
+
+Learner& Step::learner(const std::string& name) const {
+  auto it = replica_.learners.find(name);
+  if (it != replica_.learners.end()) return it->second;
+  std::vector<std::string> known;
+  for (const auto& [key, learner] : replica_.learners) known.push_back(key);
+  throw Error(Code::config, "there is no learner '" + name + "'", "stage " + trainer_.stage_.name, did_you_mean(name, known));
+}
+
+std::vector<Parameter> Step::parameters() const {
+  std::vector<Parameter> all;
+  for (const Learner* learner : learners_) all.insert(all.end(), learner->parameters.begin(), learner->parameters.end());
+  return all;
+}
+
+std::vector<Parameter> Step::all_parameters() const {
+  std::vector<Parameter> all;
+  for (const LearnerSpec& spec : trainer_.stage_.learners) {
+    const Parameters& own = replica_.learners.at(spec.name).parameters;
+    all.insert(all.end(), own.begin(), own.end());
+  }
+  return all;
+}
+
+Store& Step::shared() const { return trainer_.shared_; }
+Step Step::other(int replica) const { return Step(trainer_, *trainer_.replicas_.at(static_cast<size_t>(replica))); }
+
+Ctx Step::context(const Batch& of, bool train) const {
+  Ctx ctx;
+  ctx.seed = seed();
+  ctx.step = number();
+  ctx.train = train;
+  ctx.id_B = of.id_B;
+  return ctx;
+}
+
+double Step::norm(const std::string& name) const {
+  auto it = norms_.find(name);
+  ETUDE_CHECK(it != norms_.end(), "the objective's norms() does not count '" + name + "'");
+  return it->second > 0 ? it->second : 1.0;
+}
+
+void Step::log(const std::string& name, double value) { trainer_.log(name, value); }
+void Step::count(Unit unit, double amount) { trainer_.counters_[unit] += amount; }
+
+void Step::zero_gradients() {
+  for (const Parameter& p : parameters()) p.value.mutable_grad().reset();
+}
+
+Terms Step::loss(const Batch& of, Ctx& ctx) {
+  ETUDE_CHECK(pass_ != nullptr, "there is no loss outside of a pass");
+  Terms aux;
+  ctx.aux = &aux;
+  Terms terms = pass_->objective->loss(*this, of, ctx);
+  ctx.aux = nullptr;
+  terms.insert(terms.end(), aux.begin(), aux.end());
+  for (const auto& technique : trainer_.stage_.with) technique->terms(*this, of, terms);
+  return terms;
+}
+
+double Step::compute(const Batch& of) { return trainer_.default_execute(*this, of); }
+
+}  // namespace etude
