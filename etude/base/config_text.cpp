@@ -11,7 +11,7 @@
 
 #include "etude/base/config.h"
 #include "etude/base/error.h"
-#include "etude/base/number.h"
+#include "etude/base/text.h"
 
 namespace etude {
 namespace {

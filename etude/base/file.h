@@ -1,8 +1,9 @@
 #pragma once
 // Durable files. Everything that a run writes goes through this layer, which is also where faults are
-// injected: `--inject io:N:kill|powercut|enospc|eio` makes the N-th operation (open, write, fsync,
-// rename, unlink, mkdir, directory fsync) end the process without unwinding; the same with everything
-// that was not fsynced, directory entries included, undone first; or fail with ENOSPC or EIO.
+// injected: `--inject io:N:kill|powercut|enospc|eio` makes the N-th operation (open for writing, write,
+// truncate, fsync, rename, unlink, mkdir, directory fsync) end the process without unwinding; the same
+// with everything that was not fsynced, directory entries included, undone first; or fail with ENOSPC or
+// EIO. A write at which it strikes has written half of its bytes (but for EIO). Locks are not counted.
 
 #include <cstdint>
 #include <functional>
@@ -16,14 +17,17 @@ namespace etude::file {
 
 /// Errors of all functions: Code::io with path, errno text and a hint (disk full, read-only, ...).
 
+/// The bytes of a regular file; pipes and devices are refused.
 std::string read(const std::string& path);
-bool exists(const std::string& path);
+bool exists(const std::string& path);        ///< links are followed
 bool is_directory(const std::string& path);
-int64_t size(const std::string& path);
+int64_t size(const std::string& path);       ///< bytes
 /// Names in a directory, sorted; empty if there is no such directory.
 std::vector<std::string> list(const std::string& directory);
+/// Makes a directory and the missing ones above it, durably.
 void make_directories(const std::string& path);
-/// Removes a file or a tree; absent is fine.
+/// Removes a file or a tree (links themselves, never what they point to); absent is fine. Not durable
+/// until the parent is synced: after a power cut, all or some of it may be back.
 void remove_all(const std::string& path);
 /// rename(2), then fsync of both parents.
 void rename_durably(const std::string& from, const std::string& to);
@@ -31,19 +35,23 @@ void sync_directory(const std::string& path);
 
 /// Writes aside, fsyncs, renames, fsyncs the directory: readers see the old or the new content.
 void write_atomically(const std::string& path, std::string_view content);
+/// Whether a file of this name was being written aside by write_atomically(): left behind by a process
+/// that died, if none is at work.
+bool is_temporary(std::string_view name);
+inline constexpr const char* kTemporary = ".tmp-";
 
 /// A file being written. Not durable until sync(). The destructor closes without sync.
 class Writer {
  public:
-  enum class Mode { create, append };
+  enum class Mode { create, append };  ///< create empties a file that is there
   Writer(const std::string& path, Mode mode);
   ~Writer();
   Writer(const Writer&) = delete;
   void write(const void* data, size_t size);
   void write(std::string_view text) { write(text.data(), text.size()); }
   void sync();
-  void truncate(int64_t size);
-  int64_t position() const { return position_; }
+  void truncate(int64_t size);                     ///< bytes to keep; writing goes on behind them
+  int64_t position() const { return position_; }  ///< bytes from the beginning of the file
   const std::string& path() const { return path_; }
 
  private:
@@ -53,7 +61,7 @@ class Writer {
 };
 
 /// An exclusive lock held as long as the object lives. Errors: Code::checkpoint naming the process and
-/// host that hold it. Freed by the kernel when its holder dies, so none is ever stale.
+/// host that hold it. Freed by the kernel when its holder dies, so none is ever stale; the file stays.
 class Lock {
  public:
   explicit Lock(const std::string& path);
@@ -84,7 +92,7 @@ class Sha256 {
   ~Sha256();
   void add(const void* data, size_t size);
   void add(std::string_view text) { add(text.data(), text.size()); }
-  std::string hex();
+  std::string hex();  ///< of all that was added; once
 
  private:
   std::unique_ptr<struct Sha256State> state_;

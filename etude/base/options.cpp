@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "etude/base/number.h"
+#include "etude/base/text.h"
 
 namespace etude {
 

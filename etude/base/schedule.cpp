@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "etude/base/error.h"
-#include "etude/base/number.h"
+#include "etude/base/text.h"
 
 namespace etude {
 

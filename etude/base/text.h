@@ -1,5 +1,5 @@
 #pragma once
-// Numbers as text, the same in every locale.
+// Numbers as text, the same in every locale, and small helpers for text.
 
 #include <string>
 #include <string_view>
@@ -22,5 +22,16 @@ std::string_view trim(std::string_view text);
 
 /// Whether the bytes are well-formed UTF-8.
 bool valid_utf8(std::string_view text);
+
+/// The text with '?' for bytes that are not UTF-8 and for control characters but tab and line end: safe
+/// to show on a terminal and to put into JSON.
+std::string printable(std::string_view text);
+
+/// Columns that UTF-8 text takes on a terminal: none for combining marks, two for East Asian wide
+/// characters and emoji, else one for each code point. Requires printable text.
+int columns(std::string_view text);
+
+/// The longest beginning of printable text that fits `width` columns; cut text ends with an ellipsis.
+std::string fitted(std::string_view text, int width);
 
 }  // namespace etude

@@ -1,0 +1,21 @@
+#pragma once
+// The layer below etude/base/file.h: each operation that changes the disk is one function here, is
+// counted, and is where a fault strikes. They return -1 with errno like the system calls they wrap.
+
+#include <cstddef>
+#include <string>
+
+namespace etude::file::ops {
+
+int open_create(const std::string& path);  ///< for reading and writing, emptied
+int open_append(const std::string& path);
+int write(int fd, const char* data, size_t size);  ///< all of it; 0 or -1
+int truncate(int fd, long long size);
+int sync(int fd);
+int sync_directory(const std::string& path);
+int rename(const std::string& from, const std::string& to);
+int unlink(const std::string& path);
+int rmdir(const std::string& path);
+int mkdir(const std::string& path);
+
+}  // namespace etude::file::ops
