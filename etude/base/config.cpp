@@ -169,7 +169,7 @@ Config& Config::at_path(std::string_view dotted) {
     } else {
       throw Error(Code::config,
                   "'" + std::string(dotted) + "' can't be set: '" + walked + "' is " +
-                      to_toml_value(*here) + ", a " + std::string(here->type_name()),
+                      to_toml_value(*here) + " (" + std::string(here->type_name()) + ")",
                   here->origin.text(), "only tables and lists have something below them");
     }
     walked += (walked.empty() ? "" : ".") + quoted_key(part);

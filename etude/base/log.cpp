@@ -101,7 +101,8 @@ void emit(const Message& m, bool shown) {
   if (s.file >= 0) write_out(s.file, time_text() + " " + plain(m, false));
   if (!shown) return;
   if (s.settings.json) return write_out(STDERR_FILENO, json_line(m));
-  const bool colour = s.settings.colour && on_terminal() && !std::getenv("NO_COLOR");
+  const char* const no_colour = std::getenv("NO_COLOR");
+  const bool colour = s.settings.colour && on_terminal() && !(no_colour && *no_colour);
   std::string out = plain(m, colour);
   if (!s.live.empty()) out = kClearLine + out + s.live;  // the live line moves down
   write_out(STDERR_FILENO, out);

@@ -9,10 +9,18 @@
 namespace etude {
 namespace {
 
+/// The shortest digits that read back: 0.0003 and 1000000 plainly, 1e-5 and 1e15 with an exponent.
 std::string shortest(double value) {
-  char buffer[32];
-  const auto end = std::to_chars(buffer, buffer + sizeof buffer, value).ptr;
-  return {buffer, end};
+  const double size = std::abs(value);
+  const bool plainly = value == 0 || (size >= 1e-4 && size < 1e15);
+  const auto format = plainly ? std::chars_format::fixed : std::chars_format::scientific;
+  char buffer[64];
+  const std::string text(buffer, std::to_chars(buffer, buffer + sizeof buffer, value, format).ptr);
+  const size_t exponent = text.find('e');
+  if (exponent == std::string::npos) return text;
+  const bool negative = text[exponent + 1] == '-';  // to_chars writes e-05 and e+22
+  const size_t digits = text.find_first_not_of("+-0", exponent + 1);
+  return text.substr(0, exponent + 1) + (negative ? "-" : "") + text.substr(digits);
 }
 
 }  // namespace
@@ -26,10 +34,6 @@ std::string real_text(double value) {
 }
 
 std::string plain_number(double value) {
-  const bool minus_zero = value == 0 && std::signbit(value);
-  if (!minus_zero && value == std::floor(value) && std::abs(value) < 1e15) {
-    return std::to_string(static_cast<int64_t>(value));
-  }
   return std::isfinite(value) ? shortest(value) : real_text(value);
 }
 

@@ -7,10 +7,10 @@
 namespace etude {
 
 /// The shortest text that reads back as the same double, with a point or an exponent, so that it stays
-/// a real number in TOML and JSON: "0.1", "1.0", "1e+22", "-0.0", "nan", "inf".
+/// a real number in TOML and JSON: "0.0003", "1.0", "1e-5", "1e22", "-0.0", "nan", "inf".
 std::string real_text(double value);
 
-/// The shortest text for people: as real_text, but whole numbers below 1e15 print plainly: "1000000".
+/// The same for people, without the point of a whole number: "1000000".
 std::string plain_number(double value);
 
 /// Reads all of `text` as a finite double (what from_chars takes, and a leading '+'). Returns false if
