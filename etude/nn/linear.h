@@ -1,0 +1,77 @@
+#pragma once
+// The linear layer y = x W^T and its slots: the places where techniques change a layer, in the one order
+// in which their effects compose.
+//
+//   weight -> slice -> low_rank -> quantise -> product -> codec of the activation saved for backward
+//
+// B batch, T time, I inputs, O outputs, R rank; "N" stands for any leading dimensions.
+
+#include <torch/torch.h>  // precompiled
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "etude/nn/context.h"
+
+namespace etude {
+
+/// A correction of rank R to a weight: scale * up_OR down_RI (Hu et al. 2021, "LoRA", section 4.1).
+struct LowRank {
+  Tensor down_RI, up_OR;
+  double scale = 1;
+  /// false: a path of its own beside the product, y += scale * (x down^T) up^T, so that a quantised base
+  /// stays as it is. true: added to the weight, so that the quantiser sees the sum.
+  bool merged = false;
+};
+
+/// How the input that backward needs is kept: C++ LibTorch has no hooks on saved tensors, so the product
+/// calls these. decode(encode(x)) approximates x; backward of the weight uses it.
+struct ActivationCodec {
+  std::function<torch::autograd::variable_list(const Tensor& x_NI)> encode;
+  std::function<Tensor(const torch::autograd::variable_list&)> decode;
+};
+
+struct Operands {
+  Tensor x_NI, weight_OI;
+};
+
+/// Unset slots cost nothing. Shapes are those that the slots before leave.
+struct LinearSlots {
+  std::function<Tensor(const Tensor& weight_OI, Ctx&)> weight;  ///< another weight in its place
+  std::function<Tensor(const Tensor& weight_OI, Ctx&)> slice;   ///< rows and columns in use
+  std::function<LowRank(Ctx&)> low_rank;
+  std::function<Operands(const Operands&, Ctx&)> quantise;      ///< a number format per operand
+  /// In place of x W^T. Owns the codec too, as only the product knows what it saves; may be null.
+  std::function<Tensor(const Operands&, const ActivationCodec*, Ctx&)> product;
+  std::optional<ActivationCodec> codec;
+};
+
+/// x_NI W_OI^T, no bias. Parameter: weight [O, I].
+class Linear : public torch::nn::Module {
+ public:
+  /// `name` is the layer's full name in its net ("model.layers.0.mlp.up_proj"), for taps and messages.
+  Linear(std::string name, int64_t inputs, int64_t outputs);
+  /// Offers the tap "<name>.output".
+  Tensor forward(const Tensor& x_NI, Ctx& ctx);
+
+  /// The layer's slots, made at the first call.
+  LinearSlots& slots();
+  const std::string& full_name() const { return name_; }
+  /// 2 per multiply-add for one row of the input.
+  double flops_per_row() const { return 2.0 * static_cast<double>(weight.numel()); }
+
+  Tensor weight;  ///< [O, I]
+
+ private:
+  Tensor through_slots(const Tensor& x_NI, Ctx& ctx) const;
+  std::string name_, tap_;
+  std::unique_ptr<LinearSlots> slots_;
+};
+
+/// x W^T where backward sees decode(encode(x)) in place of x. The gradient of x is exact.
+/// Not differentiable twice.
+Tensor linear_with_codec(const Tensor& x_NI, const Tensor& weight_OI, const ActivationCodec& codec);
+
+}  // namespace etude
