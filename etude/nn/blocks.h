@@ -2,7 +2,7 @@
 // Blocks of transformers. B batch, T time, D width, H query heads, G key/value heads, E width of a head, F width
 // of the feed-forward layer.
 
-#include <torch/torch.h>  // precompiled
+#include "etude/base/torch_pch.h"
 
 #include <functional>
 #include <string>

@@ -6,7 +6,7 @@
 //
 // B batch, T time, I inputs, O outputs, R rank; "N" stands for any leading dimensions.
 
-#include <torch/torch.h>  // precompiled
+#include "etude/base/torch_pch.h"
 
 #include <functional>
 #include <memory>

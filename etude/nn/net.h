@@ -1,7 +1,7 @@
 #pragma once
 // Nets: modules with Hugging Face parameter names, built from a recipe's [net.NAME] table.
 
-#include <torch/torch.h>  // precompiled
+#include "etude/base/torch_pch.h"
 
 #include <memory>
 #include <set>

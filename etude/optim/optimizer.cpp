@@ -2,7 +2,7 @@
 
 #include "etude/optim/optimizer.h"
 
-#include <torch/torch.h>  // precompiled
+#include "etude/base/torch_pch.h"
 
 #include <cmath>
 

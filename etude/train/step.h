@@ -1,7 +1,7 @@
 #pragma once
 // What a hook sees of a step: one replica's nets, learners, state, randomness and books.
 
-#include <torch/torch.h>  // precompiled
+#include "etude/base/torch_pch.h"
 
 #include <functional>
 #include <map>

@@ -2,7 +2,7 @@
 // What the frame probes share: a small net, a small source, and the check that every one of them must pass:
 // stopped after any step and gone on with from its checkpoint by fresh objects, a run ends in the same bits.
 
-#include <torch/torch.h>  // precompiled
+#include "etude/base/torch_pch.h"
 
 #include <gtest/gtest.h>
 #include <stdlib.h>
