@@ -12,6 +12,7 @@
 #include <optional>
 #include <string>
 
+#include "etude/base/file.h"
 #include "etude/tensor/tensor.h"
 
 namespace etude {
@@ -31,8 +32,8 @@ class ArtifactStore {
   /// Atomic; publishing under a key that is there already changes nothing.
   void put(const std::string& key, const Artifact& artifact);
   /// Held while a stage with this key is being made, so that two runs make it once: the second waits.
-  class Making;
-  std::unique_ptr<Making> make(const std::string& key);
+  /// An empty handle in memory.
+  std::unique_ptr<file::Lock> make(const std::string& key) const;
   const std::string& directory() const { return directory_; }
 
  private:
