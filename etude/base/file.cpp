@@ -172,7 +172,7 @@ void make_directories(const std::string& path) {
   if (ops::mkdir(path) != 0) {
     const int problem = errno;
     if (problem == EEXIST && is_directory(path)) return;  // another process was faster
-    throw failure("make the directory", path, problem);
+    throw failure("make the directory", path, problem == EEXIST ? ENOTDIR : problem);
   }
   sync_directory(parent);
 }

@@ -18,4 +18,7 @@ int unlink(const std::string& path);
 int rmdir(const std::string& path);
 int mkdir(const std::string& path);
 
+/// Ends the process as the armed fault would, a power cut included.
+[[noreturn]] void die_now();
+
 }  // namespace etude::file::ops

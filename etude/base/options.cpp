@@ -37,7 +37,7 @@ std::string Part::kind() const {
 namespace options_detail {
 namespace {
 
-constexpr double kExact = 9007199254740992.0;  // 2^53: integers up to here are exact as doubles
+constexpr int64_t kExact = int64_t{1} << 53;  // integers up to here are exact as doubles
 
 std::string described(const Site& site, const Config& value) {
   return site.name() + " is " + to_toml_value(value);
@@ -113,7 +113,7 @@ double to_real(const Site& site, const Config& value, const Range& range) {
     throw Error(Code::config, described(site, value) + ", but must be " + limits, value.origin.text(),
                 site.hint());
   }
-  if (value.is_int() && std::abs(x) > kExact) {
+  if (value.is_int() && (value.as_int() > kExact || value.as_int() < -kExact)) {
     throw Error(Code::config, described(site, value) + ", an integer that a double can't hold exactly",
                 value.origin.text(), site.hint("write it with a point or an exponent"));
   }
