@@ -13,8 +13,9 @@ list(TRANSFORM asset_patterns PREPEND ${CMAKE_SOURCE_DIR}/)
 file(GLOB asset_files CONFIGURE_DEPENDS ${asset_patterns})
 file(GLOB_RECURSE asset_more CONFIGURE_DEPENDS
   ${CMAKE_SOURCE_DIR}/data/* ${ETUDE_ROOT}/etude/report/assets/*)
+list(FILTER asset_more INCLUDE REGEX "\\.(txt|md|toml|json|css|js|html|svg)$")
 list(APPEND asset_files ${asset_more})
-list(FILTER asset_files EXCLUDE REGEX "(/\\.[^/]*|~)$")   # editors' leavings
+list(FILTER asset_files EXCLUDE REGEX "/\\.[^/]*$")   # editors' leavings
 
 set(asset_list "")
 foreach(file ${asset_files})

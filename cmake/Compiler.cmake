@@ -17,7 +17,7 @@ set(CMAKE_CXX_FLAGS_DEBUG "-O0 -g -D_GLIBCXX_ASSERTIONS")
 
 # Dependencies come in as SYSTEM includes, so these speak of our code only.
 add_library(etude_flags INTERFACE)
-target_include_directories(etude_flags INTERFACE ${CMAKE_SOURCE_DIR})
+target_include_directories(etude_flags INTERFACE ${ETUDE_ROOT} ${CMAKE_SOURCE_DIR})
 target_compile_options(etude_flags INTERFACE
   -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual
   # Two options in place of -Wconversion, which in numeric code asks for a cast at every

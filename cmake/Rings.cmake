@@ -1,9 +1,6 @@
 # etude_ring(<name> [TORCH] LINK <targets>): the static library etude_<name> from etude/<name>/**.cpp.
 # A ring without sources (headers only, or not written yet) is an interface library.
 
-# The folder that holds etude/, methods/ and cli/: the root of every #include of our own.
-set(ETUDE_ROOT ${CMAKE_SOURCE_DIR})
-
 # The one precompiled header; `pch.cpp` exists so that there is something to compile it for.
 add_library(etude_pch OBJECT ${CMAKE_SOURCE_DIR}/cmake/pch.cpp)
 target_link_libraries(etude_pch PRIVATE etude_flags etude::torch)
@@ -45,7 +42,7 @@ endfunction()
 # etude_program(<name> FROM <folder> LINK <targets>): a program from <folder>/**.cpp.
 function(etude_program name)
   cmake_parse_arguments(arg "" "FROM" "LINK" ${ARGN})
-  etude_sources(sources ${ETUDE_ROOT}/${arg_FROM})
+  etude_sources(sources ${CMAKE_SOURCE_DIR}/${arg_FROM})
   if(sources)
     add_executable(${name} ${sources})
     target_link_libraries(${name} PRIVATE ${arg_LINK})

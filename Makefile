@@ -1,0 +1,72 @@
+# make demo and make test do everything on a bare Debian 12, as root or with sudo: packages, LibTorch,
+# configure, build, run. What is there already is neither downloaded nor built again.
+#
+#   make demo       build ./etude, run the first comparison, say where its report is
+#   make test       build everything, run the fast tests
+#   make test-all   the slow, fuzz and chaos suites too
+#   make build      ./etude alone
+#   make format     clang-format over our sources         make lint   clang-tidy (LINT="files" for some)
+#   make clean      remove build/ (LibTorch in .deps/ stays)
+#
+# PRESET=debug or asan-ubsan builds another way; JOBS=n limits the compilers at work;
+# SKIP_PACKAGES=1 leaves Debian's packages alone; ETUDE_TORCH=/path takes a LibTorch of yours.
+
+PRESET ?= release
+JOBS ?= $(shell nproc)
+BUILD := build/$(PRESET)
+TIMED := setup/timed.sh
+# The precompiled header takes 0.7 GB in each compiler at work, so few of them fit a small machine.
+JOBS_MAX := $(shell awk '/MemAvailable/ { n = int($$2 / 1500000); print n < 1 ? 1 : n }' /proc/meminfo)
+JOBS_RUN := $(shell n='$(JOBS)'; m='$(JOBS_MAX)'; [ "$$n" -lt "$${m:-1}" ] && echo "$$n" || echo "$${m:-1}")
+
+# ./etude can't be a link while the library's folder has that name.
+ifeq ($(wildcard etude/base),)
+  PROGRAM := ./etude
+  LINK := ln -sfn $(BUILD)/etude etude
+else
+  PROGRAM := $(BUILD)/etude
+  LINK := true
+endif
+
+.PHONY: help demo build test test-all clean format lint packages-demo packages-test libtorch
+.NOTPARALLEL:
+
+help:
+	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
+
+demo: build
+	$(PROGRAM) compare noloco --profile small
+	@report=$$(ls -t runs/*/*.html 2> /dev/null | head -n 1); \
+	  [ -z "$$report" ] || echo "The report, for a browser: $(CURDIR)/$$report"
+
+build: packages-demo libtorch
+	@$(TIMED) configure cmake --preset $(PRESET) -DETUDE_TESTS=OFF -DETUDE_BENCH=OFF
+	@$(TIMED) build ninja -C $(BUILD) -j $(JOBS_RUN) etude
+	@$(LINK)
+
+test: packages-test libtorch
+	@$(TIMED) configure cmake --preset $(PRESET) -DETUDE_TESTS=ON
+	@$(TIMED) build ninja -C $(BUILD) -j $(JOBS_RUN)
+	@$(TIMED) test setup/ctest.sh $(BUILD) -L '^fast$$'
+
+test-all: packages-test libtorch
+	@$(TIMED) configure cmake --preset $(PRESET) -DETUDE_TESTS=ON -DETUDE_BENCH=ON
+	@$(TIMED) build ninja -C $(BUILD) -j $(JOBS_RUN) all bench
+	@$(TIMED) test setup/ctest.sh $(BUILD)
+
+packages-demo packages-test: packages-%:
+	@[ -n "$(SKIP_PACKAGES)" ] || $(TIMED) install setup/install.sh $*
+
+libtorch:
+	@$(TIMED) install setup/libtorch.sh
+
+clean:
+	rm -rf build
+	@[ ! -L etude ] || rm etude
+
+format:
+	git ls-files -z '*.h' '*.cpp' | xargs -0 clang-format -i
+
+lint:
+	@[ -f $(BUILD)/compile_commands.json ] || cmake --preset $(PRESET)
+	setup/lint.sh $(BUILD) $(LINT)
