@@ -1,6 +1,6 @@
 #include "etude/data/batch.h"
 
-#include <torch/torch.h>  // precompiled
+#include "etude/base/torch_pch.h"
 
 #include "etude/base/error.h"
 

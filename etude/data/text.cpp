@@ -2,7 +2,7 @@
 
 #include "etude/data/text.h"
 
-#include <torch/torch.h>  // precompiled
+#include "etude/base/torch_pch.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,6 +1,6 @@
 #include "etude/tensor/safetensors.h"
 
-#include <torch/torch.h>  // precompiled
+#include "etude/base/torch_pch.h"
 
 #include <cstring>
 #include <nlohmann/json.hpp>

@@ -1,6 +1,6 @@
 #include "etude/train/store.h"
 
-#include <torch/torch.h>  // precompiled
+#include "etude/base/torch_pch.h"
 
 #include <algorithm>
 #include <cmath>
