@@ -40,7 +40,7 @@ struct GroupOptions {
 class Optimizer {
  public:
   virtual ~Optimizer() = default;
-  /// One update. `lr_scale` hooks of techniques multiply the learning rate.
+  /// One update with the learning rates of this position; one gradient a parameter, in their order.
   virtual void step(const Position& position, const std::vector<Tensor>& gradients) = 0;
   /// State tensors by name ("exp_avg/<parameter>", "step"), made at construction, restored in place.
   virtual NamedTensors state() = 0;
@@ -52,14 +52,21 @@ class Optimizer {
   Parameters parameters_;
 };
 
-/// kind = sgd | adam | adamw with their options (lr, momentum, nesterov, betas, eps, weight_decay, groups).
-/// Errors: Code::config with the place for an unknown kind or option.
+/// kind = sgd | adam | adamw with the options of sgd.h and adam.h (lr, momentum, nesterov, beta1, beta2, eps,
+/// weight_decay, groups). Errors: Code::config with the place for an unknown kind or option, and for a
+/// group that selects no parameter.
 std::unique_ptr<Optimizer> make_optimizer(const Part& spec, Parameters parameters);
 
-/// sqrt of the sum of squares of all gradients, in double for the sum over tensors.
+/// "sgd", "adam", "adamw".
+std::vector<std::string> optimizer_kinds();
+/// The options of a kind, for help. Required: one of optimizer_kinds().
+std::vector<OptionInfo> describe_optimizer(const std::string& kind);
+
+/// sqrt of the sum of squares of all gradients, in double for the sum over tensors. Undefined
+/// ones count as 0.
 double global_norm(const std::vector<Tensor>& gradients);
 /// Scales gradients in place so that their global norm is at most `limit` (Pascanu et al. 2013, section 3.2);
-/// returns the norm before.
+/// returns the norm before. Leaves them as they are when that norm is not finite.
 double clip_global_norm(const std::vector<Tensor>& gradients, double limit);
 
 }  // namespace etude

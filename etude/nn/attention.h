@@ -1,0 +1,47 @@
+#pragma once
+// Grouped-query causal attention (Ainslie et al. 2023) with rotary positions, as in Llama.
+//
+// B batch, T time, D model width, H query heads, G key/value heads (H = n G), E head width.
+
+#include "etude/base/torch_pch.h"
+
+#include <memory>
+#include <string>
+
+#include "etude/nn/context.h"
+#include "etude/nn/linear.h"
+#include "etude/nn/rotary.h"
+
+namespace etude {
+
+/// What a token may attend to, the same for all layers of a forward. Undefined: all tokens up to itself.
+struct AttentionMask {
+  Tensor mask_B1TT;  ///< added to the scores: 0 or -infinity
+};
+
+/// Causal within segments: token t sees s <= t with segment_BT[b, s] = segment_BT[b, t]. Undefined, the fast
+/// path, if segment_BT is undefined or each row has one segment.
+AttentionMask causal_mask(const Tensor& segment_BT, const at::TensorOptions& like);
+
+/// softmax(q k^T / sqrt(E) + mask) v for each head; query head h uses key head h / (H / G). Returns
+/// [B, T, H, E]. The fused kernel behind it is differentiable once.
+Tensor attention(const Tensor& q_BTHE, const Tensor& k_BTGE, const Tensor& v_BTGE, const AttentionMask& mask);
+
+/// Parameters under q_proj, k_proj, v_proj, o_proj.
+class Attention : public torch::nn::Module {
+ public:
+  /// heads divide dim, kv_heads divide heads, dim / heads is even.
+  Attention(const std::string& name, int64_t dim, int64_t heads, int64_t kv_heads);
+  /// Offers the taps "<name>.output", and "<name>.o_proj.input" (the heads side by side).
+  Tensor forward(const Tensor& x_BTD, const Rotation& rotation, const AttentionMask& mask, Ctx& ctx);
+  /// Projections for one token, 2 per multiply-add.
+  double flops_per_token() const;
+
+  std::shared_ptr<Linear> q_proj, k_proj, v_proj, o_proj;
+
+ private:
+  std::string tap_, heads_tap_;
+  int64_t head_;
+};
+
+}  // namespace etude

@@ -1,0 +1,30 @@
+#pragma once
+// RMSNorm (Zhang and Sennrich 2019, equation 4, with Llama's epsilon inside the root).
+
+#include "etude/base/torch_pch.h"
+
+#include <string>
+
+#include "etude/nn/context.h"
+
+namespace etude {
+
+/// weight_D * x / sqrt(mean(x^2 over D) + eps), for x with any dimensions before D. Narrow floating types
+/// are normalised in float32, as Llama does.
+Tensor rms_norm(const Tensor& x, const Tensor& weight_D, double eps);
+
+/// Parameter: weight [D], ones at first.
+class RmsNorm : public torch::nn::Module {
+ public:
+  RmsNorm(std::string name, int64_t dim, double eps);
+  /// Offers the tap "<name>.output".
+  Tensor forward(const Tensor& x, Ctx& ctx);
+
+  Tensor weight;  ///< [D]
+
+ private:
+  std::string name_, tap_;
+  double eps_;
+};
+
+}  // namespace etude
