@@ -7,9 +7,14 @@
 namespace etude {
 namespace {
 
-std::string name_of(const std::string& ref) { return ref.substr(0, ref.find('@')); }
+/// Where the milestone of "stage@50%" begins; an '@' within "probe[base@50%]" belongs to the name.
+size_t at_of(const std::string& ref) {
+  const size_t at = ref.rfind('@');
+  return at == std::string::npos || ref.find(']', at) != std::string::npos ? std::string::npos : at;
+}
+std::string name_of(const std::string& ref) { return ref.substr(0, at_of(ref)); }
 std::string place_of(const std::string& ref) {
-  const size_t at = ref.find('@');
+  const size_t at = at_of(ref);
   return at == std::string::npos ? std::string() : Count::parse(ref.substr(at + 1)).text();
 }
 

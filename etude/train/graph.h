@@ -25,12 +25,12 @@ class Inputs {
 
 struct GraphStage {
   enum class Kind { train, map, eval } kind = Kind::map;
-  std::string name;
-  std::vector<std::string> in;     ///< references to earlier stages
+  std::string name = {};
+  std::vector<std::string> in = {};   ///< references to earlier stages
   Config spec = Config::table();   ///< all that decides the content besides the inputs and the seed
   bool seeded = true;              ///< false: one artifact for all seeds
-  std::function<Artifact(const Inputs&)> make;         ///< map and eval
-  std::function<TrainStage(const Inputs&)> train;      ///< train; its init may refer to `in`
+  std::function<Artifact(const Inputs&)> make = {};      ///< map and eval
+  std::function<TrainStage(const Inputs&)> train = {};   ///< train; its init may refer to `in`
 };
 
 class Graph {

@@ -40,11 +40,11 @@ std::string_view slot_name(Slot slot);
 /// What a technique does to a stage, declared so that the stage can be refused before step one.
 struct Contract {
   std::string name;                  ///< "noloco"
-  std::set<Slot> owns;
-  std::set<Event> acts;              ///< events at which on() does something
-  std::set<std::string> requires_;   ///< traits that the stage must have: "replicas", "item_coupled", ...
-  std::set<std::string> refuses;     ///< traits that it must not have: "batch_coupled", "accumulate", ...
-  std::string why;                   ///< shown when a trait is refused or missing
+  std::set<Slot> owns = {};
+  std::set<Event> acts = {};              ///< events at which on() does something
+  std::set<std::string> requires_ = {};   ///< traits that the stage must have: "replicas", "item_coupled", ...
+  std::set<std::string> refuses = {};     ///< traits that it must not have: "batch_coupled", "accumulate", ...
+  std::string why = {};                   ///< shown when a trait is refused or missing
 };
 
 /// How the items of a batch depend on each other in a loss.

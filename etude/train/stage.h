@@ -33,7 +33,7 @@ class Source {
 /// "Minimise this objective on this source for these learners."
 struct Pass {
   std::string name = "train";
-  std::shared_ptr<Objective> objective;
+  std::shared_ptr<Objective> objective = {};
   std::string source = "train";
   std::vector<std::string> learners = {"model"};
   int times = 1;       ///< repetitions within a step, each with a batch of its own (unless reuse)
@@ -65,11 +65,11 @@ struct CheckpointSpec {
 
 /// Moves weights in: "model" <- "pretrain/model", strict unless told otherwise.
 struct InitSpec {
-  std::string from;                                          ///< artifact "stage" or "stage@50%"
+  std::string from = {};                                     ///< artifact "stage" or "stage@50%"
   std::string net = "model", to = "model";
-  std::vector<std::pair<std::string, std::string>> rename;   ///< prefix -> prefix, first match
-  std::vector<std::string> drop;                             ///< prefixes of the artifact not wanted
-  std::vector<std::string> fresh;                            ///< prefixes of the net that keep their own initial values
+  std::vector<std::pair<std::string, std::string>> rename = {};   ///< prefix -> prefix, first match
+  std::vector<std::string> drop = {};                        ///< prefixes of the artifact not wanted
+  std::vector<std::string> fresh = {};                       ///< prefixes of the net that keep their own initial values
 };
 
 struct TrainStage {

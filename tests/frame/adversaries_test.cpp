@@ -11,8 +11,8 @@ class CriticLoss : public Objective {
   Terms loss(Step& step, const Batch& batch, Ctx&) override {
     const auto made = step.net<Mlp>("generator").forward(batch.at("x")).detach();
     auto& critic = step.net<Mlp>("critic");
-    return {{"real", torch::softplus(-critic.forward(batch.at("y"))), {}, step.norm("items"), 1.0},
-            {"made", torch::softplus(critic.forward(made)), {}, step.norm("items"), 1.0}};
+    return {{"real", at::softplus(-critic.forward(batch.at("y"))), {}, step.norm("items"), 1.0},
+            {"made", at::softplus(critic.forward(made)), {}, step.norm("items"), 1.0}};
   }
 };
 
@@ -20,7 +20,7 @@ class GeneratorLoss : public Objective {
  public:
   Terms loss(Step& step, const Batch& batch, Ctx&) override {
     const auto made = step.net<Mlp>("generator").forward(batch.at("x"));
-    return {{"fool", torch::softplus(-step.net<Mlp>("critic").forward(made)), {}, step.norm("items"), 1.0}};
+    return {{"fool", at::softplus(-step.net<Mlp>("critic").forward(made)), {}, step.norm("items"), 1.0}};
   }
 };
 

@@ -22,7 +22,7 @@ class Local : public Objective {
     auto x = batch.at("x");
     for (size_t i = 0; i < layer_; ++i) x = BlackBox::apply(net.layer(i, x)).detach();
     const auto out = net.layer(layer_, x);
-    return {{"goodness", torch::softplus(-(out * batch.at("y")).sum(1)), {}, step.norm("items"), 1.0}};
+    return {{"goodness", at::softplus(-(out * batch.at("y")).sum(1)), {}, step.norm("items"), 1.0}};
   }
 
  private:

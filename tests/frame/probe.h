@@ -38,9 +38,10 @@ class Mlp : public Net {
   explicit Mlp(const std::vector<int64_t>& widths) {
     for (size_t i = 0; i + 1 < widths.size(); ++i) {
       const std::string name = "layer" + std::to_string(i);
-      layers_.push_back(register_module(name, torch::nn::Linear(widths[i], widths[i + 1])));
+      auto layer = register_module(name, std::make_shared<torch::nn::Module>());
+      weights_.push_back(layer->register_parameter("weight", torch::zeros({widths[i + 1], widths[i]}, torch::kFloat64)));
+      biases_.push_back(layer->register_parameter("bias", torch::zeros({widths[i + 1]}, torch::kFloat64)));
     }
-    to(torch::kFloat64);
   }
   void initialise(uint64_t seed) override {
     torch::NoGradGuard no_grad;
@@ -50,14 +51,14 @@ class Mlp : public Net {
       p.value().copy_(torch::tensor(values, torch::kFloat64).view(p.value().sizes()) * 0.5);
     }
   }
-  torch::Tensor layer(size_t i, const torch::Tensor& x) { return layers_[i]->forward(x); }
+  torch::Tensor layer(size_t i, const torch::Tensor& x) { return at::linear(x, weights_[i], biases_[i]); }
   torch::Tensor forward(torch::Tensor x) {
-    for (size_t i = 0; i < layers_.size(); ++i) x = i + 1 < layers_.size() ? torch::tanh(layer(i, x)) : layer(i, x);
+    for (size_t i = 0; i < weights_.size(); ++i) x = i + 1 < weights_.size() ? torch::tanh(layer(i, x)) : layer(i, x);
     return x;
   }
 
  private:
-  std::vector<torch::nn::Linear> layers_;
+  std::vector<torch::Tensor> weights_, biases_;
 };
 
 inline NetSpec mlp(const std::string& name, std::vector<int64_t> widths, const std::string& role = "trained") {
