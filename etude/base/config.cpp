@@ -13,7 +13,9 @@ namespace {
 /// Splits "a.b.0" and "a.\"b.c\"" into its parts.
 std::vector<std::string> split_path(std::string_view dotted) {
   const auto malformed = [&](const std::string& why) -> Error {
-    return {Code::config, "'" + std::string(dotted) + "' is no path to a value: " + why, {},
+    return {Code::config,
+            "'" + std::string(dotted) + "' is no path to a value: " + why,
+            {},
             "write keys separated by dots, like optimizer.lr or passes.0.times"};
   };
   std::vector<std::string> parts;
@@ -65,8 +67,7 @@ bool is_leaf(const Config* value) {
   return !holds_tables(*value);
 }
 
-void collect(const Config* before, const Config* after, const std::string& key,
-             std::vector<Change>& out) {
+void collect(const Config* before, const Config* after, const std::string& key, std::vector<Change>& out) {
   if (before && before->is_null()) before = nullptr;
   if (after && after->is_null()) after = nullptr;
   if (!before && !after) return;
@@ -91,8 +92,8 @@ void collect(const Config* before, const Config* after, const std::string& key,
     const size_t n_before = before ? before->as_list().size() : 0;
     const size_t n_after = after ? after->as_list().size() : 0;
     for (size_t i = 0; i < std::max(n_before, n_after); ++i) {
-      collect(i < n_before ? &before->as_list()[i] : nullptr,
-              i < n_after ? &after->as_list()[i] : nullptr, below(std::to_string(i)), out);
+      collect(i < n_before ? &before->as_list()[i] : nullptr, i < n_after ? &after->as_list()[i] : nullptr,
+              below(std::to_string(i)), out);
     }
     return;
   }
@@ -104,19 +105,23 @@ void collect(const Config* before, const Config* after, const std::string& key,
 
 std::string Origin::text() const {
   switch (kind) {
-    case Kind::none: return "";
-    case Kind::fallback: return "default";
-    case Kind::command_line: return "command line";
-    case Kind::code: return "set by the program";
-    case Kind::file: break;
+    case Kind::none:
+      return "";
+    case Kind::fallback:
+      return "default";
+    case Kind::command_line:
+      return "command line";
+    case Kind::code:
+      return "set by the program";
+    case Kind::file:
+      break;
   }
   if (line <= 0) return file;
   return file + ":" + std::to_string(line) + ":" + std::to_string(column);
 }
 
 std::string_view Config::type_name() const {
-  constexpr std::string_view kTypes[] = {"nothing", "boolean", "integer", "number",
-                                         "string",  "list",    "table"};
+  constexpr std::string_view kTypes[] = {"nothing", "boolean", "integer", "number", "string", "list", "table"};
   return kTypes[value_.index()];
 }
 
@@ -128,9 +133,7 @@ const Config* Config::find(std::string_view key) const {
   return nullptr;
 }
 
-Config* Config::find(std::string_view key) {
-  return const_cast<Config*>(std::as_const(*this).find(key));
-}
+Config* Config::find(std::string_view key) { return const_cast<Config*>(std::as_const(*this).find(key)); }
 
 Config& Config::set(std::string_view key, Config value) {
   if (is_null()) value_ = Table{};
@@ -168,8 +171,8 @@ Config& Config::at_path(std::string_view dotted) {
       here = &list[index];
     } else {
       throw Error(Code::config,
-                  "'" + std::string(dotted) + "' can't be set: '" + walked + "' is " +
-                      to_toml_value(*here) + " (" + std::string(here->type_name()) + ")",
+                  "'" + std::string(dotted) + "' can't be set: '" + walked + "' is " + to_toml_value(*here) + " (" +
+                      std::string(here->type_name()) + ")",
                   here->origin.text(), "only tables and lists have something below them");
     }
     walked += (walked.empty() ? "" : ".") + quoted_key(part);

@@ -35,7 +35,11 @@ class Config {
   Config(std::string v) : value_(std::move(v)) {}
   Config(const char* v) : value_(std::string(v)) {}
   Config(List v) : value_(std::move(v)) {}
-  static Config table() { Config c; c.value_ = Table{}; return c; }
+  static Config table() {
+    Config c;
+    c.value_ = Table{};
+    return c;
+  }
   static Config list() { return Config(List{}); }
 
   bool is_null() const { return std::holds_alternative<std::monostate>(value_); }
@@ -110,7 +114,9 @@ std::string to_sorted_json(const Config& value);
 /// parses as TOML, else a plain string. Errors: Code::usage with the assignment and a hint.
 void apply_override(Config& into, std::string_view assignment);
 
-struct Change { std::string key, before, after; };
+struct Change {
+  std::string key, before, after;
+};
 /// Leaves that differ, as dotted keys with their values in TOML ("(absent)" where missing). Lists
 /// without tables are leaves.
 std::vector<Change> difference(const Config& before, const Config& after);

@@ -27,7 +27,8 @@ std::vector<std::string> keys(const Config& table) {
   return out;
 }
 
-template <class F> Error caught(const F& f) {
+template <class F>
+Error caught(const F& f) {
   try {
     f();
   } catch (const Error& error) {
@@ -71,7 +72,9 @@ TEST(Toml, KeepsTheOrderOfKeys) {
 }
 
 TEST(Toml, ErrorsHavePlaceAndLine) {
-  struct Case { const char *text, *why, *where, *hint; };
+  struct Case {
+    const char *text, *why, *where, *hint;
+  };
   const Case cases[] = {
       {"a = 1\nb = = 2\n", "", "my.toml:2:5", "the line reads: b = = 2"},
       {"a = 1\na = 2\n", "redefine", "my.toml:2:", "the line reads: a = 2"},
@@ -98,8 +101,18 @@ TEST(Toml, ErrorsHavePlaceAndLine) {
 TEST(Toml, DoublesSurviveToTheBit) {
   std::mt19937_64 bits(3);
   Config table = Config::table();
-  std::vector<double> xs = {0.0, -0.0, 0.1, 1.0, 1e22, 1e23, 5e-324, 2.2250738585072014e-308, 1e-300, 123456789012345680.0,
-                            std::numeric_limits<double>::max(), std::numeric_limits<double>::infinity(),
+  std::vector<double> xs = {0.0,
+                            -0.0,
+                            0.1,
+                            1.0,
+                            1e22,
+                            1e23,
+                            5e-324,
+                            2.2250738585072014e-308,
+                            1e-300,
+                            123456789012345680.0,
+                            std::numeric_limits<double>::max(),
+                            std::numeric_limits<double>::infinity(),
                             -std::numeric_limits<double>::infinity()};
   while (xs.size() < 3000) {
     const auto x = std::bit_cast<double>(bits());
@@ -136,18 +149,23 @@ TEST(Toml, IntegersSurvive) {
 Config random_value(std::mt19937& random, int depth) {
   const auto pick = [&](int n) { return static_cast<int>(random() % static_cast<unsigned>(n)); };
   const auto word = [&] {
-    constexpr const char* kPieces[] = {"a", "B", "7", "_", "-", ".", " ", "\"", "\\", "\n", "\t", "\x01", "\x7f", "'", "#", "=",
-                                       "\u00fc", "\u6f22", "\U0001F600", "[", "]", "]]", "{", ","};
+    constexpr const char* kPieces[] = {"a",      "B",      "7",          "_",    "-",    ".",  " ", "\"",
+                                       "\\",     "\n",     "\t",         "\x01", "\x7f", "'",  "#", "=",
+                                       "\u00fc", "\u6f22", "\U0001F600", "[",    "]",    "]]", "{", ","};
     std::string out;
     for (int n = pick(5); n > 0; --n) out += kPieces[pick(std::size(kPieces))];
     return out;
   };
   switch (pick(depth > 0 ? 8 : 5)) {
-    case 0: return Config(pick(2) == 0);
-    case 1: return Config(static_cast<int64_t>(random()) - 1000);
-    case 2: return Config(std::ldexp(double(pick(1000)) - 500, pick(40) - 20));
+    case 0:
+      return Config(pick(2) == 0);
+    case 1:
+      return Config(static_cast<int64_t>(random()) - 1000);
+    case 2:
+      return Config(std::ldexp(double(pick(1000)) - 500, pick(40) - 20));
     case 3:
-    case 4: return Config(word());
+    case 4:
+      return Config(word());
     case 5: {
       Config list = Config::list();
       for (int n = pick(4); n > 0; --n) list.as_list().push_back(random_value(random, depth - 1));
@@ -307,10 +325,13 @@ TEST(Config, PathsReachIntoTablesAndLists) {
 
 TEST(Config, PathsRefuseWhatIsInTheWay) {
   Config c = parse("n = 1\nl = [1]\n");
-  struct Case { const char *path, *why; };
-  for (const auto& [path, why] : {Case{"n.x", "'n' is 1 (integer)"}, Case{"l.2", "'2' is no place in list 'l' of 1"},
-                                  Case{"l.x", "'x' is no place"}, Case{"a..b", "a key is empty"}, Case{"", "a key is empty"},
-                                  Case{"a.\"b", "not closed"}, Case{"\"a\"b", "ends within a key"}}) {
+  struct Case {
+    const char *path, *why;
+  };
+  for (const auto& [path, why] :
+       {Case{"n.x", "'n' is 1 (integer)"}, Case{"l.2", "'2' is no place in list 'l' of 1"},
+        Case{"l.x", "'x' is no place"}, Case{"a..b", "a key is empty"}, Case{"", "a key is empty"},
+        Case{"a.\"b", "not closed"}, Case{"\"a\"b", "ends within a key"}}) {
     const Error error = caught([&, p = path] { c.at_path(p); });
     EXPECT_EQ(error.code(), Code::config);
     EXPECT_NE(error.message().find(why), std::string::npos) << error.what();
@@ -327,6 +348,9 @@ TEST(Config, MergesTablesKeyByKey) {
   Config self = parse("t = {t = {a = 1}}");
   self.merge(*self.find("t"));
   EXPECT_EQ(to_json(self), R"({"t":{"t":{"a":1},"a":1}})");
+  Config replaced = parse("t = 'a string that is too long to be kept in place'");
+  replaced.merge(*replaced.find("t"));
+  EXPECT_EQ(replaced.as_string(), "a string that is too long to be kept in place");
 }
 
 TEST(Config, MergeReplacesAnotherKind) {
@@ -393,8 +417,10 @@ std::string shown(const std::vector<Change>& changes) {
 }
 
 TEST(Difference, ListsLeaves) {
-  const Config a = parse("x = 1\nbetas = [0.9, 0.99]\nold = {p = 1, q = 2}\n[t]\nsame = 1\ny = 'a'\n[[s]]\nn = 1\n[[s]]\nn = 2\n");
-  const Config b = parse("x = 1.0\nbetas = [0.9, 0.95]\nfresh = {}\n[t]\nsame = 1\ny = 'b'\n[[s]]\nn = 1\n[[s]]\nn = 3\n[[s]]\nn = 4\n");
+  const Config a =
+      parse("x = 1\nbetas = [0.9, 0.99]\nold = {p = 1, q = 2}\n[t]\nsame = 1\ny = 'a'\n[[s]]\nn = 1\n[[s]]\nn = 2\n");
+  const Config b = parse(
+      "x = 1.0\nbetas = [0.9, 0.95]\nfresh = {}\n[t]\nsame = 1\ny = 'b'\n[[s]]\nn = 1\n[[s]]\nn = 3\n[[s]]\nn = 4\n");
   EXPECT_EQ(shown(difference(a, b)),
             "x: 1 -> 1.0\n"
             "betas: [0.9, 0.99] -> [0.9, 0.95]\n"

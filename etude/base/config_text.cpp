@@ -2,12 +2,12 @@
 
 #include <sys/stat.h>
 
+#include <toml++/toml.h>
 #include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <limits>
 #include <sstream>
-#include <toml++/toml.h>
 
 #include "etude/base/config.h"
 #include "etude/base/error.h"
@@ -25,12 +25,24 @@ class TomlReader {
   Config convert(const toml::node& node) const {
     Config out;
     switch (node.type()) {
-      case toml::node_type::boolean: out = node.as_boolean()->get(); break;
-      case toml::node_type::integer: out = node.as_integer()->get(); break;
-      case toml::node_type::floating_point: out = node.as_floating_point()->get(); break;
-      case toml::node_type::string: out = node.as_string()->get(); break;
-      case toml::node_type::array: out = convert(*node.as_array()); break;
-      case toml::node_type::table: out = convert(*node.as_table()); break;
+      case toml::node_type::boolean:
+        out = node.as_boolean()->get();
+        break;
+      case toml::node_type::integer:
+        out = node.as_integer()->get();
+        break;
+      case toml::node_type::floating_point:
+        out = node.as_floating_point()->get();
+        break;
+      case toml::node_type::string:
+        out = node.as_string()->get();
+        break;
+      case toml::node_type::array:
+        out = convert(*node.as_array());
+        break;
+      case toml::node_type::table:
+        out = convert(*node.as_table());
+        break;
       default:
         throw Error(Code::config, "dates and times have no meaning here", at(node.source()),
                     "put the value in quotes to make it a string");
@@ -43,8 +55,7 @@ class TomlReader {
 
  private:
   Origin origin(const toml::source_region& region) const {
-    return {Origin::Kind::file, file_, static_cast<int>(region.begin.line),
-            static_cast<int>(region.begin.column)};
+    return {Origin::Kind::file, file_, static_cast<int>(region.begin.line), static_cast<int>(region.begin.column)};
   }
 
   Config convert(const toml::array& array) const {
@@ -61,8 +72,7 @@ class TomlReader {
       const auto& begin = entry.first->source().begin;
       return std::pair(begin.line, begin.column);
     };
-    std::stable_sort(entries.begin(), entries.end(),
-                     [&](const auto& a, const auto& b) { return place(a) < place(b); });
+    std::stable_sort(entries.begin(), entries.end(), [&](const auto& a, const auto& b) { return place(a) < place(b); });
     Config out = Config::table();
     for (const auto& [key, node] : entries) {
       Config value = convert(*node);
@@ -96,13 +106,27 @@ std::string quoted(const std::string& text) {
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
     switch (c) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\b': out += "\\b"; break;
-      case '\f': out += "\\f"; break;
-      case '\n': out += "\\n"; break;
-      case '\r': out += "\\r"; break;
-      case '\t': out += "\\t"; break;
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\b':
+        out += "\\b";
+        break;
+      case '\f':
+        out += "\\f";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
       default:
         if (byte < 0x20 || byte == 0x7F) {
           out += std::string("\\u00") + kHex[byte >> 4] + kHex[byte & 15];
@@ -124,8 +148,7 @@ std::string toml_string(const std::string& text) {
 
 std::string toml_key(const std::string& key) {
   const auto bare = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-           c == '-';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
   };
   const bool plain = !key.empty() && std::all_of(key.begin(), key.end(), bare);
   return plain ? key : toml_string(key);
@@ -135,8 +158,7 @@ std::string toml_key(const std::string& key) {
 bool headed(const Config& value) {
   if (value.is_table()) return true;
   return value.is_list() && !value.as_list().empty() &&
-         std::all_of(value.as_list().begin(), value.as_list().end(),
-                     [](const Config& c) { return c.is_table(); });
+         std::all_of(value.as_list().begin(), value.as_list().end(), [](const Config& c) { return c.is_table(); });
 }
 
 /// Writes "key = value" lines, then [headers]. Only what stands after the last plain value may have a
@@ -186,8 +208,7 @@ std::string json(const Config& value, bool sorted) {
   std::vector<const std::pair<std::string, Config>*> entries;
   for (const auto& entry : value.as_table()) entries.push_back(&entry);
   if (sorted) {
-    std::sort(entries.begin(), entries.end(),
-              [](const auto* a, const auto* b) { return a->first < b->first; });
+    std::sort(entries.begin(), entries.end(), [](const auto* a, const auto* b) { return a->first < b->first; });
   }
   for (const auto* entry : entries) {
     out += (out.empty() ? "" : ",") + quoted(entry->first) + ":" + json(entry->second, sorted);
@@ -204,8 +225,8 @@ Config parse_toml(std::string_view text, std::string_view file_name) {
     return reader.convert(static_cast<const toml::node&>(table));
   } catch (const toml::parse_error& error) {
     const std::string line = line_of(text, error.source().begin.line);
-    throw Error(Code::config, "not TOML: " + std::string(error.description()),
-                reader.at(error.source()), line.empty() ? "" : "the line reads: " + line);
+    throw Error(Code::config, "not TOML: " + std::string(error.description()), reader.at(error.source()),
+                line.empty() ? "" : "the line reads: " + line);
   }
 }
 

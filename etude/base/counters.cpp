@@ -11,8 +11,7 @@ namespace etude {
 namespace {
 
 constexpr std::array<std::string_view, kUnits + 1> kNames = {
-    "steps",    "samples", "tokens",    "epochs",  "flops",  "bytes",
-    "messages", "rounds",  "env_steps", "seconds", "percent"};
+    "steps", "samples", "tokens", "epochs", "flops", "bytes", "messages", "rounds", "env_steps", "seconds", "percent"};
 
 std::vector<std::string> unit_words() { return {kNames.begin(), kNames.end() - 1}; }
 

@@ -31,8 +31,8 @@ TEST(Count, Parses) {
 }
 
 TEST(Count, TextReadsBack) {
-  for (const char* text : {"400 steps", "1500000 tokens", "0.1 epochs", "12.5%", "1e20 flops", "0 steps",
-                           "0.30000000000000004 seconds"}) {
+  for (const char* text :
+       {"400 steps", "1500000 tokens", "0.1 epochs", "12.5%", "1e20 flops", "0 steps", "0.30000000000000004 seconds"}) {
     EXPECT_EQ(Count::parse(text).text(), text);
   }
   EXPECT_EQ(Count::parse("1.5M tokens").text(), "1500000 tokens");
@@ -40,10 +40,18 @@ TEST(Count, TextReadsBack) {
 
 TEST(Count, RefusesWithTextAndHint) {
   const std::pair<const char*, const char*> cases[] = {
-      {"", "it is empty"},           {"steps", "doesn't begin with a number"}, {"-5 steps", "is negative"},
-      {"-0", "is negative"},         {"5 stpes", "unknown unit 'stpes'"},      {"5 parsecs", "unknown unit"},
-      {"1e999", "doesn't fit"},      {"1e300T", "doesn't fit"},                {"nan", "not finite"},
-      {"inf steps", "not finite"},   {"5 6", "unknown unit '6'"},              {"50% steps", "unknown unit"},
+      {"", "it is empty"},
+      {"steps", "doesn't begin with a number"},
+      {"-5 steps", "is negative"},
+      {"-0", "is negative"},
+      {"5 stpes", "unknown unit 'stpes'"},
+      {"5 parsecs", "unknown unit"},
+      {"1e999", "doesn't fit"},
+      {"1e300T", "doesn't fit"},
+      {"nan", "not finite"},
+      {"inf steps", "not finite"},
+      {"5 6", "unknown unit '6'"},
+      {"50% steps", "unknown unit"},
       {"5 percent", "unknown unit"},
   };
   for (const auto& [text, why] : cases) {

@@ -7,16 +7,26 @@ namespace etude {
 
 std::string_view code_name(Code code) {
   switch (code) {
-    case Code::usage: return "usage";
-    case Code::config: return "config";
-    case Code::data: return "data";
-    case Code::checkpoint: return "checkpoint";
-    case Code::numeric: return "numeric";
-    case Code::comms: return "comms";
-    case Code::device: return "device";
-    case Code::io: return "io";
-    case Code::internal: return "internal";
-    case Code::interrupted: return "interrupted";
+    case Code::usage:
+      return "usage";
+    case Code::config:
+      return "config";
+    case Code::data:
+      return "data";
+    case Code::checkpoint:
+      return "checkpoint";
+    case Code::numeric:
+      return "numeric";
+    case Code::comms:
+      return "comms";
+    case Code::device:
+      return "device";
+    case Code::io:
+      return "io";
+    case Code::internal:
+      return "internal";
+    case Code::interrupted:
+      return "interrupted";
   }
   return "unknown";
 }
@@ -49,8 +59,8 @@ size_t distance(std::string_view a, std::string_view b) {
     for (size_t j = 1; j <= b.size(); ++j) {
       const bool same = folded(a[i - 1]) == folded(b[j - 1]);
       now[j] = std::min({last[j] + 1, now[j - 1] + 1, last[j - 1] + (same ? 0 : 1)});
-      const bool swapped = i > 1 && j > 1 && folded(a[i - 1]) == folded(b[j - 2]) &&
-                           folded(a[i - 2]) == folded(b[j - 1]);
+      const bool swapped =
+          i > 1 && j > 1 && folded(a[i - 1]) == folded(b[j - 2]) && folded(a[i - 2]) == folded(b[j - 1]);
       if (swapped) now[j] = std::min(now[j], before[j - 2] + 1);
     }
     std::swap(before, last);
@@ -78,15 +88,13 @@ std::vector<std::string> nearest(std::string_view word, const std::vector<std::s
   return out;
 }
 
-std::string did_you_mean(std::string_view word, const std::vector<std::string>& candidates,
-                         std::string otherwise) {
+std::string did_you_mean(std::string_view word, const std::vector<std::string>& candidates, std::string otherwise) {
   const std::vector<std::string> near = nearest(word, candidates);
   return near.empty() ? std::move(otherwise) : "did you mean '" + near.front() + "'?";
 }
 
 void check_failed(const char* condition, const char* file, int line, const std::string& message) {
-  throw Error(Code::internal, message + " [" + condition + "]",
-              std::string(file) + ":" + std::to_string(line),
+  throw Error(Code::internal, message + " [" + condition + "]", std::string(file) + ":" + std::to_string(line),
               "this is a mistake in the program, not in your input; please report it");
 }
 

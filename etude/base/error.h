@@ -11,16 +11,16 @@ namespace etude {
 
 /// Kinds of failure. The value is the exit code of the process.
 enum class Code : int {
-  usage = 2,        ///< the command line
-  config = 3,       ///< a recipe, an option, a combination of methods
-  data = 4,         ///< a data set
-  checkpoint = 5,   ///< a stored run
-  numeric = 6,      ///< a value that is not finite
-  comms = 7,        ///< a peer
-  device = 8,       ///< an accelerator
-  io = 9,           ///< a file system
-  internal = 70,    ///< a bug of ours
-  interrupted = 130 ///< Ctrl-C
+  usage = 2,         ///< the command line
+  config = 3,        ///< a recipe, an option, a combination of methods
+  data = 4,          ///< a data set
+  checkpoint = 5,    ///< a stored run
+  numeric = 6,       ///< a value that is not finite
+  comms = 7,         ///< a peer
+  device = 8,        ///< an accelerator
+  io = 9,            ///< a file system
+  internal = 70,     ///< a bug of ours
+  interrupted = 130  ///< Ctrl-C
 };
 
 std::string_view code_name(Code code);
@@ -53,12 +53,10 @@ class Error : public std::exception {
 std::vector<std::string> nearest(std::string_view word, const std::vector<std::string>& candidates);
 
 /// "did you mean 'x'?" from nearest(), or `otherwise`.
-std::string did_you_mean(std::string_view word, const std::vector<std::string>& candidates,
-                         std::string otherwise = {});
+std::string did_you_mean(std::string_view word, const std::vector<std::string>& candidates, std::string otherwise = {});
 
 /// Throws an Error of Code::internal that names the condition and the line of source.
-[[noreturn]] void check_failed(const char* condition, const char* file, int line,
-                               const std::string& message);
+[[noreturn]] void check_failed(const char* condition, const char* file, int line, const std::string& message);
 
 }  // namespace etude
 

@@ -9,17 +9,15 @@ namespace {
 
 TEST(Error, HasFourPartsAndAnExitCode) {
   const Error error(Code::config, "unknown key 'lerning_rate'", "my.toml:12:1", "did you mean 'learning_rate'?");
-  EXPECT_STREQ(error.what(),
-               "config: unknown key 'lerning_rate' (my.toml:12:1)\nhint: did you mean 'learning_rate'?");
+  EXPECT_STREQ(error.what(), "config: unknown key 'lerning_rate' (my.toml:12:1)\nhint: did you mean 'learning_rate'?");
   EXPECT_EQ(error.exit_code(), 3);
   EXPECT_STREQ(Error(Code::io, "disk full").what(), "io: disk full");
 }
 
 TEST(Error, CodesAreTheExitCodesOfTheCommandLine) {
-  const std::pair<Code, int> codes[] = {{Code::usage, 2},   {Code::config, 3}, {Code::data, 4},
-                                        {Code::checkpoint, 5}, {Code::numeric, 6}, {Code::comms, 7},
-                                        {Code::device, 8},  {Code::io, 9},     {Code::internal, 70},
-                                        {Code::interrupted, 130}};
+  const std::pair<Code, int> codes[] = {
+      {Code::usage, 2}, {Code::config, 3}, {Code::data, 4}, {Code::checkpoint, 5}, {Code::numeric, 6},
+      {Code::comms, 7}, {Code::device, 8}, {Code::io, 9},   {Code::internal, 70},  {Code::interrupted, 130}};
   for (const auto& [code, value] : codes) EXPECT_EQ(Error(code, "x").exit_code(), value) << code_name(code);
 }
 
@@ -45,6 +43,15 @@ TEST(Nearest, RanksByEdits) {
   EXPECT_EQ(nearest("beta", {"theta", "bata", "beat", "zeta2"}), (std::vector<std::string>{"bata", "beat"}));
   EXPECT_EQ(nearest("lerning-rate", {"learning_rate", "rate"}), std::vector<std::string>{"learning_rate"});
   EXPECT_TRUE(nearest("gamma", {"momentum", "lr"}).empty());
+}
+
+TEST(Nearest, TakesAThirdOfTheLetters) {
+  EXPECT_EQ(nearest("abcdef", {"abxyef", "axyzef"}), std::vector<std::string>{"abxyef"});
+}
+
+TEST(Nearest, CaseAndDashesDontCount) {
+  EXPECT_EQ(nearest("x-y-z", {"x_y_z"}), std::vector<std::string>{"x_y_z"});
+  EXPECT_EQ(nearest("LR", {"lr"}), std::vector<std::string>{"lr"});
 }
 
 TEST(Nearest, CountsATranspositionAsOneEdit) {
@@ -81,9 +88,10 @@ void for_each_typo(const std::string& word, const std::function<void(const std::
 
 TEST(DidYouMean, MendsNearlyEverySingleTypo) {
   const std::vector<std::string> keys = {
-      "learning_rate", "lr", "beta", "beta1", "beta2", "gamma", "alpha", "momentum", "nesterov", "every", "seed", "steps",
-      "batch", "batch_size", "sequence", "warmup", "stop", "clip", "weight_decay", "dropout", "depth", "width", "heads",
-      "kv_heads", "replicas", "mask", "kind", "length", "data", "with", "stages", "passes", "profile", "optimizer"};
+      "learning_rate", "lr",      "beta",  "beta1",  "beta2",      "gamma",    "alpha",    "momentum", "nesterov",
+      "every",         "seed",    "steps", "batch",  "batch_size", "sequence", "warmup",   "stop",     "clip",
+      "weight_decay",  "dropout", "depth", "width",  "heads",      "kv_heads", "replicas", "mask",     "kind",
+      "length",        "data",    "with",  "stages", "passes",     "profile",  "optimizer"};
   int mended = 0, all = 0;
   for (const std::string& key : keys) {
     for_each_typo(key, [&](const std::string& typo) {

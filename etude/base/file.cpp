@@ -41,23 +41,37 @@ std::string missing_parent(const std::string& path) {
 std::string hint_for(const std::string& path, int problem) {
   switch (problem) {
     case ENOSPC:
-    case EDQUOT: return "the disk is full: free some space, or choose another disk with --out";
-    case EROFS: return "the disk is mounted read-only: choose another place with --out";
+    case EDQUOT:
+      return "the disk is full: free some space, or choose another disk with --out";
+    case EROFS:
+      return "the disk is mounted read-only: choose another place with --out";
     case EACCES:
-    case EPERM: return "the permissions forbid it: choose a place of your own with --out";
-    case ENOTDIR: return "a part of the path is a file, not a directory";
-    case EISDIR: return "it is a directory";
+    case EPERM:
+      return "the permissions forbid it: choose a place of your own with --out";
+    case ENOTDIR:
+      return "a part of the path is a file, not a directory";
+    case EISDIR:
+      return "it is a directory";
     case ENOTEMPTY:
-    case EEXIST: return "something is there already";
-    case ELOOP: return "symbolic links lead in a circle";
-    case ENAMETOOLONG: return "a name has at most 255 bytes, a path 4095";
+    case EEXIST:
+      return "something is there already";
+    case ELOOP:
+      return "symbolic links lead in a circle";
+    case ENAMETOOLONG:
+      return "a name has at most 255 bytes, a path 4095";
     case EMFILE:
-    case ENFILE: return "too many files are open: see ulimit -n";
-    case EFBIG: return "the file would exceed a limit: see ulimit -f";
-    case EIO: return "the disk reports an error: see dmesg";
-    case EXDEV: return "both places must be on the same disk";
-    case ENOLCK: return "this file system knows no locks: choose another place with --out";
-    default: break;
+    case ENFILE:
+      return "too many files are open: see ulimit -n";
+    case EFBIG:
+      return "the file would exceed a limit: see ulimit -f";
+    case EIO:
+      return "the disk reports an error: see dmesg";
+    case EXDEV:
+      return "both places must be on the same disk";
+    case ENOLCK:
+      return "this file system knows no locks: choose another place with --out";
+    default:
+      break;
   }
   if (problem != ENOENT) return {};
   const std::string missing = missing_parent(path);
@@ -65,8 +79,7 @@ std::string hint_for(const std::string& path, int problem) {
 }
 
 Error failure(const std::string& action, const std::string& path, int problem) {
-  return {Code::io, "can't " + action + " '" + path + "': " + errno_text(problem), path,
-          hint_for(path, problem)};
+  return {Code::io, "can't " + action + " '" + path + "': " + errno_text(problem), path, hint_for(path, problem)};
 }
 
 /// A descriptor that is closed at the end of its scope.
@@ -97,7 +110,8 @@ int open_regular(const std::string& path) {
 }
 
 /// Calls use(data, size) for each piece of a regular file.
-template <class Use> void read_in_pieces(const std::string& path, const Use& use) {
+template <class Use>
+void read_in_pieces(const std::string& path, const Use& use) {
   const Descriptor file(open_regular(path));
   std::string piece(size_t{1} << 18, '\0');
   for (;;) {
@@ -209,8 +223,8 @@ void sync_directory(const std::string& path) {
 void write_atomically(const std::string& path, std::string_view content) {
   static std::atomic<int> counter = 0;
   const size_t name = path.rfind('/') == std::string::npos ? 0 : path.rfind('/') + 1;
-  const std::string aside = path.substr(0, name) + "." + path.substr(name) + kTemporary +
-                            std::to_string(getpid()) + "-" + std::to_string(++counter);
+  const std::string aside = path.substr(0, name) + "." + path.substr(name) + kTemporary + std::to_string(getpid()) +
+                            "-" + std::to_string(++counter);
   try {
     Writer writer(aside, Writer::Mode::create);
     writer.write(content);

@@ -19,9 +19,9 @@ namespace etude::file {
 
 /// The bytes of a regular file; pipes and devices are refused.
 std::string read(const std::string& path);
-bool exists(const std::string& path);        ///< links are followed
+bool exists(const std::string& path);  ///< links are followed
 bool is_directory(const std::string& path);
-int64_t size(const std::string& path);       ///< bytes
+int64_t size(const std::string& path);  ///< bytes
 /// Names in a directory, sorted; empty if there is no such directory.
 std::vector<std::string> list(const std::string& directory);
 /// Makes a directory and the missing ones above it, durably.
@@ -50,7 +50,7 @@ class Writer {
   void write(const void* data, size_t size);
   void write(std::string_view text) { write(text.data(), text.size()); }
   void sync();
-  void truncate(int64_t size);                     ///< bytes to keep; writing goes on behind them
+  void truncate(int64_t size);                    ///< bytes to keep; writing goes on behind them
   int64_t position() const { return position_; }  ///< bytes from the beginning of the file
   const std::string& path() const { return path_; }
 

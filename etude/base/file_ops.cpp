@@ -23,7 +23,7 @@ using Fault = Injection::Fault;
 struct State {
   std::atomic<int64_t> done = 0;
   Injection injection;
-  std::mutex mutex;  ///< over the journal
+  std::mutex mutex;                  ///< over the journal
   std::unique_ptr<Journal> journal;  ///< only while a power cut is armed
 };
 
@@ -50,7 +50,8 @@ namespace {
 
 /// Counts one operation. True if it is the one to fail, with errno set.
 /// Ends the process if this is the one it must die at, after `half`.
-template <class Half> bool fails(const Half& half) {
+template <class Half>
+bool fails(const Half& half) {
   State& s = state();
   const int64_t number = ++s.done;
   if (s.injection.at == 0 || number != s.injection.at) return false;
@@ -66,14 +67,16 @@ template <class Half> bool fails(const Half& half) {
 
 /// The system call between what the journal notes before and after it. All under one lock, so that a
 /// power cut in one thread finds no half-noted operation of another.
-template <class Half, class Call> int counted(const Half& half, const Call& call) {
+template <class Half, class Call>
+int counted(const Half& half, const Call& call) {
   State& s = state();
   if (!s.journal) return fails(half) ? -1 : call(nullptr);
   const std::scoped_lock lock(s.mutex);
   return fails(half) ? -1 : call(s.journal.get());
 }
 
-template <class Call> int counted(const Call& call) {
+template <class Call>
+int counted(const Call& call) {
   return counted([] {}, call);
 }
 

@@ -29,7 +29,8 @@ class File : public ::testing::Test {
   std::string dir_ = testing::TempDir() + "etude file \u00fc " + std::to_string(getpid());
 };
 
-template <class F> Error caught(const F& f) {
+template <class F>
+Error caught(const F& f) {
   try {
     f();
   } catch (const Error& error) {
@@ -40,7 +41,8 @@ template <class F> Error caught(const F& f) {
 }
 
 /// Runs f in a child process without privileges; returns its exit status.
-template <class F> int in_child(const F& f) {
+template <class F>
+int in_child(const F& f) {
   const pid_t child = fork();
   if (child == 0) {
     if (geteuid() == 0 && seteuid(65534) != 0) _exit(99);
@@ -175,11 +177,13 @@ TEST_F(File, ErrorsHavePathReasonAndHint) {
   fs::create_symlink("circle", at("circle"));
   fs::create_directories(at("d"));
   ASSERT_EQ(mkfifo(at("fifo").c_str(), 0600), 0);
-  struct Case { std::string path, hint; };
-  for (const auto& [path, hint] : {Case{at("absent"), "check the spelling"}, Case{at("d"), "it is a directory"},
-                                   Case{at("fifo"), "not a pipe"}, Case{"/dev/zero", "not a pipe, socket or device"},
-                                   Case{at("circle"), "in a circle"}, Case{at(std::string(300, 'x')), "255 bytes"},
-                                   Case{at("circle-target/f"), "is a file, not a directory"}}) {
+  struct Case {
+    std::string path, hint;
+  };
+  for (const auto& [path, hint] :
+       {Case{at("absent"), "check the spelling"}, Case{at("d"), "it is a directory"}, Case{at("fifo"), "not a pipe"},
+        Case{"/dev/zero", "not a pipe, socket or device"}, Case{at("circle"), "in a circle"},
+        Case{at(std::string(300, 'x')), "255 bytes"}, Case{at("circle-target/f"), "is a file, not a directory"}}) {
     const Error error = caught([&, p = path] { file::read(p); });
     EXPECT_EQ(error.code(), Code::io);
     EXPECT_EQ(error.where(), path);
@@ -198,7 +202,8 @@ TEST_F(File, FullDisk) {
 TEST_F(File, ForbiddenDirectory) {
   fs::create_directories(at("locked"));
   put("locked/secret", "x");
-  fs::permissions(at("locked"), fs::perms::owner_read | fs::perms::owner_exec | fs::perms::others_read | fs::perms::others_exec);
+  fs::permissions(at("locked"),
+                  fs::perms::owner_read | fs::perms::owner_exec | fs::perms::others_read | fs::perms::others_exec);
   fs::permissions(at("locked/secret"), fs::perms::none);
   const auto forbidden = [&](const auto& f) {
     return in_child([&] {
@@ -243,7 +248,8 @@ TEST_F(File, LockNamesItsHolder) {
   const file::Lock lock(at("lock"));
   const Error error = caught([&] { file::Lock again(at("lock")); });
   EXPECT_EQ(error.code(), Code::checkpoint);
-  EXPECT_NE(error.message().find("in use by process " + std::to_string(getpid()) + " on "), std::string::npos) << error.what();
+  EXPECT_NE(error.message().find("in use by process " + std::to_string(getpid()) + " on "), std::string::npos)
+      << error.what();
   EXPECT_FALSE(error.hint().empty());
 }
 

@@ -66,7 +66,7 @@ constexpr const char* kLevels[] = {"note", "info", "warning", "error", "progress
 
 struct Message {
   Level level;
-  std::string text;           ///< printable
+  std::string text;                              ///< printable
   std::string code = {}, where = {}, hint = {};  ///< of an error
 };
 
@@ -158,8 +158,8 @@ void inform(std::string_view message) {
 void warn(std::string_view message) { emit({Level::warning, printable(message)}, true); }
 
 void report_error(const Error& error) {
-  emit({Level::error, printable(error.message()), std::string(code_name(error.code())),
-        printable(error.where()), printable(error.hint())},
+  emit({Level::error, printable(error.message()), std::string(code_name(error.code())), printable(error.where()),
+        printable(error.hint())},
        true);
 }
 

@@ -18,9 +18,9 @@ void guard_standard_streams();
 
 struct LogSettings {
   Verbosity verbosity = Verbosity::normal;
-  bool json = false;       ///< one JSON object a line: time, level, message, for errors code, where, hint
-  bool colour = true;      ///< honoured only on a terminal and without NO_COLOR
-  std::string file{};      ///< also appended here (a run's log.txt); empty: nowhere
+  bool json = false;   ///< one JSON object a line: time, level, message, for errors code, where, hint
+  bool colour = true;  ///< honoured only on a terminal and without NO_COLOR
+  std::string file{};  ///< also appended here (a run's log.txt); empty: nowhere
 };
 /// Errors: Code::io if the file can't be opened.
 void set_log(const LogSettings& settings);

@@ -91,7 +91,8 @@ constexpr const char* kLoud = "warning: a warning\ndata: bad line (a.txt:3)\nhin
 TEST(Log, SpeaksAsLoudAsAsked) {
   EXPECT_EQ(in_pipe([] { say_everything({}); }).text, std::string("some news\n") + kLoud);
   EXPECT_EQ(in_pipe([] { say_everything({.verbosity = Verbosity::quiet}); }).text, kLoud);
-  EXPECT_EQ(in_pipe([] { say_everything({.verbosity = Verbosity::verbose}); }).text, std::string("a note\nsome news\n") + kLoud);
+  EXPECT_EQ(in_pipe([] { say_everything({.verbosity = Verbosity::verbose}); }).text,
+            std::string("a note\nsome news\n") + kLoud);
 }
 
 TEST(Log, WritesJsonLines) {
@@ -173,20 +174,22 @@ TEST(Log, ClosedPipeStopsNothing) {
 
 TEST(Log, ClosedStreamsGiveNoNumberAway) {
   const std::string path = testing::TempDir() + "etude closed " + std::to_string(getpid());
-  const pid_t child = fork();
-  if (child == 0) {
-    for (int fd = 0; fd <= 2; ++fd) close(fd);
-    set_log({});
-    file::Writer writer(path, file::Writer::Mode::create);
-    writer.write("content");
-    warn("this must not land in the file");
-    LiveLine(0).show("nor this");
-    _exit(0);
+  for (int first = 0; first <= 2; ++first) {
+    const pid_t child = fork();
+    if (child == 0) {
+      for (int fd = first; fd <= 2; ++fd) close(fd);
+      set_log({});
+      file::Writer writer(path, file::Writer::Mode::create);
+      writer.write("content");
+      warn("this must not land in the file");
+      LiveLine(0).show("nor this");
+      _exit(0);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    EXPECT_EQ(WEXITSTATUS(status), 0);
+    EXPECT_EQ(file::read(path), "content");
   }
-  int status = 0;
-  waitpid(child, &status, 0);
-  EXPECT_EQ(WEXITSTATUS(status), 0);
-  EXPECT_EQ(file::read(path), "content");
   std::filesystem::remove(path);
 }
 
@@ -235,7 +238,8 @@ TEST(LiveLine, IsRedrawnAtMostTenTimesASecond) {
     live.finish("the end");
   });
   size_t draws = 0;
-  for (size_t p = out.text.find("\r\x1b[Kstep"); p != std::string::npos; p = out.text.find("\r\x1b[Kstep", p + 1)) ++draws;
+  for (size_t p = out.text.find("\r\x1b[Kstep"); p != std::string::npos; p = out.text.find("\r\x1b[Kstep", p + 1))
+    ++draws;
   EXPECT_GE(draws, 2u);
   EXPECT_LE(draws, 6u);
   EXPECT_TRUE(out.text.ends_with("\r\x1b[Kthe end\r\n")) << out.text;

@@ -16,8 +16,8 @@ bool Range::contains(double x) const {
 std::string Range::text() const {
   const bool has_low = std::isfinite(low), has_high = std::isfinite(high);
   if (has_low && has_high) {
-    return std::string("in ") + (low_open ? "(" : "[") + plain_number(low) + ", " +
-           plain_number(high) + (high_open ? ")" : "]");
+    return std::string("in ") + (low_open ? "(" : "[") + plain_number(low) + ", " + plain_number(high) +
+           (high_open ? ")" : "]");
   }
   if (has_low) return (low_open ? "> " : ">= ") + plain_number(low);
   if (has_high) return (high_open ? "< " : "<= ") + plain_number(high);
@@ -27,9 +27,10 @@ std::string Range::text() const {
 std::string Part::kind() const {
   const Config* kind = config.find("kind");
   if (!kind || !kind->is_string()) {
-    throw Error(Code::config, kind ? "the key 'kind' must be a string, not " + to_toml_value(*kind)
-                                   : std::string("a part has no 'kind'"),
-                config.origin.text(), "say which one it is: {kind = \"...\"}");
+    throw Error(
+        Code::config,
+        kind ? "the key 'kind' must be a string, not " + to_toml_value(*kind) : std::string("a part has no 'kind'"),
+        config.origin.text(), "say which one it is: {kind = \"...\"}");
   }
   return kind->as_string();
 }
@@ -39,20 +40,16 @@ namespace {
 
 constexpr int64_t kExact = int64_t{1} << 53;  // integers up to here are exact as doubles
 
-std::string described(const Site& site, const Config& value) {
-  return site.name() + " is " + to_toml_value(value);
-}
+std::string described(const Site& site, const Config& value) { return site.name() + " is " + to_toml_value(value); }
 
 [[noreturn]] void wrong_type(const Site& site, const Config& value, const std::string& wanted,
                              const std::string& example) {
-  throw Error(Code::config,
-              described(site, value) + " (" + std::string(value.type_name()) + "), but must be " + wanted,
+  throw Error(Code::config, described(site, value) + " (" + std::string(value.type_name()) + "), but must be " + wanted,
               value.origin.text(), site.hint(example));
 }
 
 [[noreturn]] void out_of_range(const Site& site, const Config& value, const Range& range) {
-  throw Error(Code::config, described(site, value) + ", but must be " + range.text(),
-              value.origin.text(), site.hint());
+  throw Error(Code::config, described(site, value) + ", but must be " + range.text(), value.origin.text(), site.hint());
 }
 
 /// What to do about a string where a number is wanted.
@@ -62,8 +59,7 @@ std::string number_advice(const Config& value) {
   const std::string_view digits = text.substr(text.starts_with('-') || text.starts_with('+') ? 1 : 0);
   double x = 0;
   if (parse_number(text, x)) {
-    return std::abs(x) < 0x1p63 ? "write numbers without quotes"
-                                : "integers go up to 9223372036854775807";
+    return std::abs(x) < 0x1p63 ? "write numbers without quotes" : "integers go up to 9223372036854775807";
   }
   const bool numeric = !digits.empty() && digits[0] >= '0' && digits[0] <= '9' &&
                        digits.find_first_not_of("0123456789.eE+-") == std::string_view::npos;
@@ -76,9 +72,7 @@ void check_range(const Site& site, const Config& value, double x, const Range& r
 
 }  // namespace
 
-std::string Site::name() const {
-  return "option '" + key + "'" + (owner.empty() ? "" : " of " + owner);
-}
+std::string Site::name() const { return "option '" + key + "'" + (owner.empty() ? "" : " of " + owner); }
 
 std::string Site::hint(const std::string& first) const {
   const std::string about = help.empty() ? "" : key + ": " + help;
@@ -110,8 +104,7 @@ double to_real(const Site& site, const Config& value, const Range& range) {
   const double x = value.as_real();
   if (!std::isfinite(x)) {
     const std::string limits = range.text().empty() ? "finite" : "finite and " + range.text();
-    throw Error(Code::config, described(site, value) + ", but must be " + limits, value.origin.text(),
-                site.hint());
+    throw Error(Code::config, described(site, value) + ", but must be " + limits, value.origin.text(), site.hint());
   }
   if (value.is_int() && (value.as_int() > kExact || value.as_int() < -kExact)) {
     throw Error(Code::config, described(site, value) + ", an integer that a double can't hold exactly",
@@ -146,8 +139,8 @@ Schedule to_schedule(const Site& site, const Config& value, const Range& range) 
   for (const double x : {schedule.lowest(), schedule.highest()}) {
     if (range.contains(x) || (closed.contains(x) && !schedule.reaches(x))) continue;
     throw Error(Code::config,
-                described(site, value) + " and takes the value " + plain_number(x) + ", but must be " +
-                    range.text() + " throughout",
+                described(site, value) + " and takes the value " + plain_number(x) + ", but must be " + range.text() +
+                    " throughout",
                 value.origin.text(), site.hint());
   }
   return schedule;
@@ -235,8 +228,8 @@ std::string listed(const std::vector<std::string>& words) {
   return out;
 }
 
-void refuse_unknown(const Config& table, const std::vector<std::string>& known,
-                    const std::string& prefix, const std::string& owner, bool kind_is_known) {
+void refuse_unknown(const Config& table, const std::vector<std::string>& known, const std::string& prefix,
+                    const std::string& owner, bool kind_is_known) {
   for (const auto& [key, value] : table.as_table()) {
     if (kind_is_known && key == "kind") continue;
     if (std::find(known.begin(), known.end(), key) != known.end()) continue;

@@ -43,8 +43,8 @@ struct Range {
   double low = -std::numeric_limits<double>::infinity();
   double high = std::numeric_limits<double>::infinity();
   bool low_open = false, high_open = false;
-  bool contains(double x) const;   ///< false for NaN
-  std::string text() const;        ///< ">= 1", "in [0, 1)", "" if unbounded
+  bool contains(double x) const;  ///< false for NaN
+  std::string text() const;       ///< ">= 1", "in [0, 1)", "" if unbounded
 };
 inline Range any() { return {}; }
 inline Range at_least(double low) { return {low}; }
@@ -53,7 +53,9 @@ inline Range within(double low, double high) { return {low, high}; }
 inline Range half_open(double low, double high) { return {low, high, false, true}; }
 
 /// The words that a string option may take.
-struct OneOf { std::vector<std::string> words; };
+struct OneOf {
+  std::vector<std::string> words;
+};
 inline OneOf one_of(std::vector<std::string> words) { return {std::move(words)}; }
 
 /// A part of a recipe whose form is decided by its key `kind` and read later by whoever owns that
@@ -70,21 +72,39 @@ struct Part {
 ///
 ///   Kind<SpanMask, BlockMask> mask;
 ///   mask.visit([&](const auto& m) { apply(m); });
-template <class First, class... Rest> class Kind {
+template <class First, class... Rest>
+class Kind {
  public:
   Kind() = default;
   template <class A>
-    requires(std::is_same_v<A, First> || (std::is_same_v<A, Rest> || ...))
-  Kind(A alternative) : value_(std::move(alternative)) {}  // NOLINT: an alternative is a Kind
+  requires(std::is_same_v<A, First> || (std::is_same_v<A, Rest> || ...)) Kind(A alternative)
+      : value_(std::move(alternative)) {}  // NOLINT: an alternative is a Kind
 
   static std::vector<std::string> kinds() { return {First::kName, Rest::kName...}; }
-  std::string name() const { return visit([](const auto& a) { return std::string(a.kName); }); }
-  template <class A> bool is() const { return std::holds_alternative<A>(value_); }
+  std::string name() const {
+    return visit([](const auto& a) { return std::string(a.kName); });
+  }
+  template <class A>
+  bool is() const {
+    return std::holds_alternative<A>(value_);
+  }
   /// The alternative if it is this one, or nullptr.
-  template <class A> const A* get() const { return std::get_if<A>(&value_); }
-  template <class A> A* get() { return std::get_if<A>(&value_); }
-  template <class F> decltype(auto) visit(F&& f) const { return std::visit(std::forward<F>(f), value_); }
-  template <class F> decltype(auto) visit(F&& f) { return std::visit(std::forward<F>(f), value_); }
+  template <class A>
+  const A* get() const {
+    return std::get_if<A>(&value_);
+  }
+  template <class A>
+  A* get() {
+    return std::get_if<A>(&value_);
+  }
+  template <class F>
+  decltype(auto) visit(F&& f) const {
+    return std::visit(std::forward<F>(f), value_);
+  }
+  template <class F>
+  decltype(auto) visit(F&& f) {
+    return std::visit(std::forward<F>(f), value_);
+  }
   /// Makes it the alternative of that name, with its defaults. Required: one of kinds().
   void choose(const std::string& name) {
     bool known = try_choose<First>(name) || (try_choose<Rest>(name) || ...);
@@ -92,7 +112,8 @@ template <class First, class... Rest> class Kind {
   }
 
  private:
-  template <class A> bool try_choose(const std::string& name) {
+  template <class A>
+  bool try_choose(const std::string& name) {
     if (name != A::kName) return false;
     value_ = A{};
     return true;
@@ -107,7 +128,7 @@ struct OptionInfo {
   std::string fallback;  ///< the default in TOML; empty where there is none
   std::string range;     ///< ">= 1", "one of 'a', 'b'"; may be empty
   std::string help;
-  std::string when{};    ///< for a field of one alternative of a Kind: mask.kind = "span"
+  std::string when{};  ///< for a field of one alternative of a Kind: mask.kind = "span"
 };
 
 /// Changes those fields of `into` that the table has; on an error, none. `where` names the table in
@@ -116,14 +137,18 @@ struct OptionInfo {
 /// Errors (Code::config, with place, value, range and the nearest key): unknown key, wrong type, out of
 /// range, a number that is not finite or does not fit. Integers may stand for real numbers, never real
 /// numbers for integers.
-template <class T> void read_options(const Config& table, T& into, const std::string& where = {});
+template <class T>
+void read_options(const Config& table, T& into, const std::string& where = {});
 /// The table with every field written out: reading it into a T{} gives the same options. An optional
 /// that is unset is absent, or "none" where its default is set; a Part without `kind` is absent.
-template <class T> Config write_options(const T& options);
+template <class T>
+Config write_options(const T& options);
 /// Equality, by the list of fields.
-template <class T> bool same_options(const T& a, const T& b);
+template <class T>
+bool same_options(const T& a, const T& b);
 /// Rows for `etude show` and the card, in the order of declaration, with the defaults of T{}.
-template <class T> std::vector<OptionInfo> describe_options();
+template <class T>
+std::vector<OptionInfo> describe_options();
 
 }  // namespace etude
 

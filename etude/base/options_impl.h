@@ -14,8 +14,8 @@ struct Site {
   std::string key;    ///< dotted
   std::string owner;  ///< "technique noloco"; may be empty
   std::string help;
-  std::string name() const;                                ///< "option 'lr' of technique noloco"
-  std::string hint(const std::string& first = {}) const;   ///< `first`, then "lr: <help>"
+  std::string name() const;                               ///< "option 'lr' of technique noloco"
+  std::string hint(const std::string& first = {}) const;  ///< `first`, then "lr: <help>"
 };
 
 /// Each refuses a wrong type, a range left, a number that is not finite: Code::config with option,
@@ -35,20 +35,27 @@ std::string kind_of(const Site& site, const Config& table, const std::vector<std
 const Config& require_table(const Site& site, const Config& value);
 const Config::List& require_list(const Site& site, const Config& value);
 std::string listed(const std::vector<std::string>& words);
-void refuse_unknown(const Config& table, const std::vector<std::string>& known,
-                    const std::string& prefix, const std::string& owner, bool kind_is_known);
+void refuse_unknown(const Config& table, const std::vector<std::string>& known, const std::string& prefix,
+                    const std::string& owner, bool kind_is_known);
 
-template <class T> struct IsOptional : std::false_type {};
-template <class T> struct IsOptional<std::optional<T>> : std::true_type {};
-template <class T> struct IsVector : std::false_type {};
-template <class T> struct IsVector<std::vector<T>> : std::true_type {};
-template <class T> struct IsKind : std::false_type {};
-template <class... A> struct IsKind<Kind<A...>> : std::true_type {};
-template <class T> inline constexpr bool kIsInteger = std::is_same_v<T, int64_t> || std::is_same_v<T, int>;
-template <class T> inline constexpr bool kIsScalar =
-    kIsInteger<T> || std::is_same_v<T, bool> || std::is_same_v<T, double> ||
-    std::is_same_v<T, std::string> || std::is_same_v<T, Schedule> || std::is_same_v<T, Count> ||
-    std::is_same_v<T, Part>;
+template <class T>
+struct IsOptional : std::false_type {};
+template <class T>
+struct IsOptional<std::optional<T>> : std::true_type {};
+template <class T>
+struct IsVector : std::false_type {};
+template <class T>
+struct IsVector<std::vector<T>> : std::true_type {};
+template <class T>
+struct IsKind : std::false_type {};
+template <class... A>
+struct IsKind<Kind<A...>> : std::true_type {};
+template <class T>
+inline constexpr bool kIsInteger = std::is_same_v<T, int64_t> || std::is_same_v<T, int>;
+template <class T>
+inline constexpr bool kIsScalar =
+    kIsInteger<T> || std::is_same_v<T, bool> || std::is_same_v<T, double> || std::is_same_v<T, std::string> ||
+    std::is_same_v<T, Schedule> || std::is_same_v<T, Count> || std::is_same_v<T, Part>;
 
 /// What may be said about an option beside its help.
 struct Limits {
@@ -64,14 +71,18 @@ inline bool unsets(const Config& value, const Limits& limits) {
 }
 
 /// The overloads of v(...) for all three visitors, in terms of Derived::field(key, member, limits, help).
-template <class Derived> struct Visitor {
-  template <class M> void operator()(const char* key, M& member, std::string_view help) {
+template <class Derived>
+struct Visitor {
+  template <class M>
+  void operator()(const char* key, M& member, std::string_view help) {
     self().field(key, member, Limits{}, help);
   }
-  template <class M> void operator()(const char* key, M& member, const Range& range, std::string_view help) {
+  template <class M>
+  void operator()(const char* key, M& member, const Range& range, std::string_view help) {
     self().field(key, member, Limits{range, {}}, help);
   }
-  template <class M> void operator()(const char* key, M& member, const OneOf& words, std::string_view help) {
+  template <class M>
+  void operator()(const char* key, M& member, const OneOf& words, std::string_view help) {
     self().field(key, member, Limits{{}, words.words}, help);
   }
   Derived& self() { return static_cast<Derived&>(*this); }
@@ -84,8 +95,7 @@ inline std::string join(const std::string& prefix, const std::string& key) {
 // ---- reading ------------------------------------------------------------------------------------
 
 template <class T>
-void read_table(const Config& table, T& into, const std::string& prefix, const std::string& owner,
-                bool kind_is_known);
+void read_table(const Config& table, T& into, const std::string& prefix, const std::string& owner, bool kind_is_known);
 
 template <class M>
 void read_value(const Site& site, const Config& value, M& into, const Limits& limits) {
@@ -94,8 +104,7 @@ void read_value(const Site& site, const Config& value, M& into, const Limits& li
   } else if constexpr (kIsInteger<M>) {
     constexpr double kSafe = 9007199254740992.0 * 1024;  // doubles bound int64_t only from outside
     constexpr bool kShort = sizeof(M) < sizeof(int64_t);
-    into = static_cast<M>(to_int(site, value, limits.range,
-                                 kShort ? double(std::numeric_limits<M>::min()) : -kSafe,
+    into = static_cast<M>(to_int(site, value, limits.range, kShort ? double(std::numeric_limits<M>::min()) : -kSafe,
                                  kShort ? double(std::numeric_limits<M>::max()) : kSafe));
   } else if constexpr (std::is_same_v<M, double>) {
     into = to_real(site, value, limits.range);
@@ -129,9 +138,7 @@ void read_value(const Site& site, const Config& value, M& into, const Limits& li
   } else if constexpr (IsKind<M>::value) {
     const Config table = kind_table(site, value);
     if (table.find("kind")) into.choose(kind_of(site, table, M::kinds()));
-    into.visit([&](auto& alternative) {
-      read_table(table, alternative, site.key, site.owner, true);
-    });
+    into.visit([&](auto& alternative) { read_table(table, alternative, site.key, site.owner, true); });
   } else {
     read_table(require_table(site, value), into, site.key, site.owner, false);
   }
@@ -142,7 +149,8 @@ struct Reader : Visitor<Reader> {
   std::string prefix, owner;
   std::vector<std::string> known;
 
-  template <class M> void field(const char* key, M& member, const Limits& limits, std::string_view help) {
+  template <class M>
+  void field(const char* key, M& member, const Limits& limits, std::string_view help) {
     known.emplace_back(key);
     const Config* value = table->find(key);
     if (value && !value->is_null()) {
@@ -152,8 +160,7 @@ struct Reader : Visitor<Reader> {
 };
 
 template <class T>
-void read_table(const Config& table, T& into, const std::string& prefix, const std::string& owner,
-                bool kind_is_known) {
+void read_table(const Config& table, T& into, const std::string& prefix, const std::string& owner, bool kind_is_known) {
   Reader names;
   Config nothing = Config::table();
   names.table = &nothing;
@@ -168,10 +175,12 @@ void read_table(const Config& table, T& into, const std::string& prefix, const s
 
 // ---- writing ------------------------------------------------------------------------------------
 
-template <class T> Config write_table(const T& options, const Config* defaults);
+template <class T>
+Config write_table(const T& options, const Config* defaults);
 
 /// A value as a Config; null for what is written by being absent.
-template <class M> Config write_value(const M& value, const Config* fallback) {
+template <class M>
+Config write_value(const M& value, const Config* fallback) {
   if constexpr (std::is_same_v<M, bool> || kIsInteger<M> || std::is_same_v<M, double> ||
                 std::is_same_v<M, std::string>) {
     return Config(value);
@@ -203,13 +212,15 @@ struct Writer : Visitor<Writer> {
   Config table = Config::table();
   const Config* defaults = nullptr;  ///< what the same struct writes by default; null: not known
 
-  template <class M> void field(const char* key, M& member, const Limits&, std::string_view) {
+  template <class M>
+  void field(const char* key, M& member, const Limits&, std::string_view) {
     Config value = write_value(std::as_const(member), defaults ? defaults->find(key) : nullptr);
     if (!value.is_null()) table.set(key, std::move(value));
   }
 };
 
-template <class T> Config write_table(const T& options, const Config* defaults) {
+template <class T>
+Config write_table(const T& options, const Config* defaults) {
   Writer writer;
   writer.defaults = defaults;
   T copy = options;  // fields() is one function for reading and writing, hence not const
@@ -219,25 +230,38 @@ template <class T> Config write_table(const T& options, const Config* defaults) 
 
 // ---- describing ---------------------------------------------------------------------------------
 
-template <class M> std::string type_text() {
-  if constexpr (std::is_same_v<M, bool>) return "boolean";
-  else if constexpr (kIsInteger<M>) return "integer";
-  else if constexpr (std::is_same_v<M, double>) return "number";
-  else if constexpr (std::is_same_v<M, std::string>) return "string";
-  else if constexpr (std::is_same_v<M, Schedule>) return "schedule";
-  else if constexpr (std::is_same_v<M, Count>) return "count";
-  else if constexpr (std::is_same_v<M, Part>) return "part";
-  else if constexpr (IsOptional<M>::value) return type_text<typename M::value_type>();
-  else if constexpr (IsVector<M>::value) return "list of " + type_text<typename M::value_type>();
-  else if constexpr (IsKind<M>::value) return "kind";
-  else return "table";
+template <class M>
+std::string type_text() {
+  if constexpr (std::is_same_v<M, bool>)
+    return "boolean";
+  else if constexpr (kIsInteger<M>)
+    return "integer";
+  else if constexpr (std::is_same_v<M, double>)
+    return "number";
+  else if constexpr (std::is_same_v<M, std::string>)
+    return "string";
+  else if constexpr (std::is_same_v<M, Schedule>)
+    return "schedule";
+  else if constexpr (std::is_same_v<M, Count>)
+    return "count";
+  else if constexpr (std::is_same_v<M, Part>)
+    return "part";
+  else if constexpr (IsOptional<M>::value)
+    return type_text<typename M::value_type>();
+  else if constexpr (IsVector<M>::value)
+    return "list of " + type_text<typename M::value_type>();
+  else if constexpr (IsKind<M>::value)
+    return "kind";
+  else
+    return "table";
 }
 
 struct Describer : Visitor<Describer> {
   std::vector<OptionInfo> rows;
   std::string prefix, when;
 
-  template <class M> void field(const char* key, M& member, const Limits& limits, std::string_view help) {
+  template <class M>
+  void field(const char* key, M& member, const Limits& limits, std::string_view help) {
     describe(join(prefix, key), std::as_const(member), limits, std::string(help));
   }
 
@@ -266,7 +290,8 @@ struct Describer : Visitor<Describer> {
 
  private:
   /// The rows of a nested struct or of the alternatives of a Kind within a list or an optional.
-  template <class M> void describe_below(const std::string& key, const M& member) {
+  template <class M>
+  void describe_below(const std::string& key, const M& member) {
     if constexpr (IsKind<M>::value) {
       describe_alternatives(key, member);
     } else if constexpr (!kIsScalar<M> && !IsOptional<M>::value && !IsVector<M>::value) {
@@ -279,7 +304,8 @@ struct Describer : Visitor<Describer> {
     }
   }
 
-  template <class... A> void describe_alternatives(const std::string& key, const Kind<A...>&) {
+  template <class... A>
+  void describe_alternatives(const std::string& key, const Kind<A...>&) {
     const std::string outer = when;
     (..., [&] {
       when = key + ".kind = \"" + A::kName + "\"";
@@ -293,7 +319,8 @@ struct Describer : Visitor<Describer> {
 
 namespace etude {
 
-template <class T> void read_options(const Config& table, T& into, const std::string& where) {
+template <class T>
+void read_options(const Config& table, T& into, const std::string& where) {
   if (table.is_null()) return;
   options_detail::require_table({where.empty() ? "options" : where, {}, {}}, table);
   T result = into;
@@ -301,16 +328,19 @@ template <class T> void read_options(const Config& table, T& into, const std::st
   into = std::move(result);
 }
 
-template <class T> Config write_options(const T& options) {
+template <class T>
+Config write_options(const T& options) {
   const Config defaults = options_detail::write_table(T{}, nullptr);
   return options_detail::write_table(options, &defaults);
 }
 
-template <class T> bool same_options(const T& a, const T& b) {
+template <class T>
+bool same_options(const T& a, const T& b) {
   return write_options(a) == write_options(b);
 }
 
-template <class T> std::vector<OptionInfo> describe_options() {
+template <class T>
+std::vector<OptionInfo> describe_options() {
   options_detail::Describer describer;
   T defaults{};
   defaults.fields(describer);

@@ -8,13 +8,17 @@ namespace {
 struct SpanMask {
   static constexpr const char* kName = "span";
   int64_t length = 3;
-  template <class V> void fields(V& v) { v("length", length, at_least(1), "tokens of a span"); }
+  template <class V>
+  void fields(V& v) {
+    v("length", length, at_least(1), "tokens of a span");
+  }
 };
 struct BlockMask {
   static constexpr const char* kName = "block";
   double share = 0.5;
   std::optional<double> jitter = 0.25;
-  template <class V> void fields(V& v) {
+  template <class V>
+  void fields(V& v) {
     v("share", share, half_open(0, 1), "share of the tokens");
     v("jitter", jitter, at_least(0), "of the share");
   }
@@ -24,7 +28,8 @@ using Mask = Kind<SpanMask, BlockMask>;
 struct Inner {
   int depth = 2;
   std::string norm = "rms";
-  template <class V> void fields(V& v) {
+  template <class V>
+  void fields(V& v) {
     v("depth", depth, at_least(1), "layers");
     v("norm", norm, one_of({"rms", "layer"}), "normalisation");
   }
@@ -53,7 +58,8 @@ struct Outer {
   std::vector<Mask> masks;
 
   Outer() { reward.config.set("kind", "match"); }
-  template <class V> void fields(V& v) {
+  template <class V>
+  void fields(V& v) {
     v("tied", tied, "tie the embedding");
     v("every", every, at_least(1), "inner steps between outer steps (section 3)");
     v("beta", beta, within(0, 2), "outer learning rate");
@@ -205,7 +211,9 @@ TEST(Options, KindOfThePartItselfIsSkipped) {
 }
 
 TEST(Options, RefusalsHaveValuePlaceRangeAndHint) {
-  struct Case { const char *toml, *message, *where, *hint; };
+  struct Case {
+    const char *toml, *message, *where, *hint;
+  };
   const Case cases[] = {
       {"evry = 3", "unknown key 'evry' of technique noloco", "my.toml:1:1", "did you mean 'every'?"},
       {"zzz = 3", "unknown key 'zzz'", "my.toml:1:1", "the keys here are 'tied', 'every'"},
@@ -215,7 +223,8 @@ TEST(Options, RefusalsHaveValuePlaceRangeAndHint) {
       {"\n[[layers]]\n[[layers]]\n  width = 3", "unknown key 'layers.1.width'", "my.toml:4:3", ""},
       {"every = 0", "option 'every' of technique noloco is 0, but must be >= 1", "my.toml:1:1",
        "inner steps between outer steps (section 3)"},
-      {"every = 4.0", "'every' of technique noloco is 4.0 (number), but must be an integer", "my.toml:1:1", "write 4 without"},
+      {"every = 4.0", "'every' of technique noloco is 4.0 (number), but must be an integer", "my.toml:1:1",
+       "write 4 without"},
       {"every = 1e3", "is 1000.0 (number), but must be an integer", "", "write 1000 without"},
       {"every = 2.5", "is 2.5 (number), but must be an integer", "", ""},
       {"every = '50'", "is \"50\" (string), but must be an integer", "", "without quotes"},
@@ -248,14 +257,15 @@ TEST(Options, RefusalsHaveValuePlaceRangeAndHint) {
       {"objective = {kind = 5}", "option 'objective.kind' of technique noloco is 5", "", ""},
       {"objective = ''", "'objective.kind' of technique noloco is empty", "", ""},
       {"objective = 5", "must be a table with a 'kind'", "", ""},
-      {"mask = 'blok'", "option 'mask.kind' of technique noloco is \"blok\", but must be one of 'span', 'block'", "my.toml:1:1",
-       "did you mean 'block'?"},
+      {"mask = 'blok'", "option 'mask.kind' of technique noloco is \"blok\", but must be one of 'span', 'block'",
+       "my.toml:1:1", "did you mean 'block'?"},
       {"mask = {kind = 'block', length = 3}", "unknown key 'mask.length'", "my.toml:1:25", ""},
       {"mask = {kind = 'block', share = 1}", "'mask.share' of technique noloco is 1, but must be in [0, 1)", "", ""},
       {"inner = 'big'", "is \"big\" (string), but must be a table", "", ""},
       {"inner.norm = 'rns'", "is \"rns\", but must be one of 'rms', 'layer'", "my.toml:1:", "did you mean 'rms'?"},
       {"betas = 0.9", "must be a list", "", ""},
-      {"betas = [0.9,\n  1]", "option 'betas.1' of technique noloco is 1, but must be in [0, 1)", "my.toml:2:3", "of Adam"},
+      {"betas = [0.9,\n  1]", "option 'betas.1' of technique noloco is 1, but must be in [0, 1)", "my.toml:2:3",
+       "of Adam"},
       {"words = ['a', 'c']", "option 'words.1'", "", ""},
       {"rates = [1, 'linear(1 -> -1)']", "option 'rates.1'", "", ""},
       {"layers = [{}, {depth = 0}]", "option 'layers.1.depth' of technique noloco is 0", "my.toml:1:16", ""},
@@ -391,7 +401,8 @@ TEST(Options, UnsetIsAbsentUnlessTheDefaultIsSet) {
 TEST(Options, DescribesEveryField) {
   std::string rows;
   for (const OptionInfo& r : describe_options<Outer>()) {
-    rows += r.key + " | " + r.type + " | " + r.fallback + " | " + r.range + " | " + r.help + (r.when.empty() ? "" : " | " + r.when) + "\n";
+    rows += r.key + " | " + r.type + " | " + r.fallback + " | " + r.range + " | " + r.help +
+            (r.when.empty() ? "" : " | " + r.when) + "\n";
   }
   EXPECT_EQ(rows, R"_(tied | boolean | true |  | tie the embedding
 every | integer | 50 | >= 1 | inner steps between outer steps (section 3)

@@ -71,8 +71,8 @@ std::shared_ptr<Journal::Directory> Journal::directory(const std::string& path) 
 
 void Journal::added(const std::string& path, bool is_directory) {
   const auto [parent, name] = split(path);
-  Entry entry{is_directory ? Entry::Change::add_directory : Entry::Change::add_file, directory(parent), {},
-              name, {}, {}, {}};
+  Entry entry{
+      is_directory ? Entry::Change::add_directory : Entry::Change::add_file, directory(parent), {}, name, {}, {}, {}};
   entry.unsynced = {entry.directory};
   entries_.push_back(std::move(entry));
 }
@@ -106,9 +106,7 @@ void Journal::will_remove(const std::string& path) {
 void Journal::will_rename(const std::string& from, const std::string& to) {
   const auto [from_parent, from_name] = split(from);
   const auto [to_parent, to_name] = split(to);
-  Entry entry{Entry::Change::rename, directory(from_parent), directory(to_parent),
-              from_name,             to_name,                stash(to),
-              {}};
+  Entry entry{Entry::Change::rename, directory(from_parent), directory(to_parent), from_name, to_name, stash(to), {}};
   entry.unsynced = {entry.directory, entry.to_directory};
   entries_.push_back(std::move(entry));
 }
@@ -134,14 +132,18 @@ void Journal::synced_directory(int fd) {
 
 void Journal::put_back(const Stash& stash, int directory, const std::string& name) {
   switch (stash.form) {
-    case Stash::Form::nothing: return;
-    case Stash::Form::link: (void)!symlinkat(stash.target.c_str(), directory, name.c_str()); return;
+    case Stash::Form::nothing:
+      return;
+    case Stash::Form::link:
+      (void)!symlinkat(stash.target.c_str(), directory, name.c_str());
+      return;
     case Stash::Form::directory:
       // A new directory takes the place of the one that is gone, also for earlier entries within it.
       mkdirat(directory, name.c_str(), stash.mode);
       stash.directory->fd = openat(directory, name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
       return;
-    case Stash::Form::file: break;
+    case Stash::Form::file:
+      break;
   }
   const int fd = openat(directory, name.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, stash.mode);
   ETUDE_CHECK(fd >= 0, "the journal can't put back " + name);
@@ -158,12 +160,17 @@ void Journal::put_back(const Stash& stash, int directory, const std::string& nam
 void Journal::undo(const Entry& entry) {
   const int directory = entry.directory->fd;
   switch (entry.change) {
-    case Entry::Change::add_file: unlinkat(directory, entry.name.c_str(), 0); return;
+    case Entry::Change::add_file:
+      unlinkat(directory, entry.name.c_str(), 0);
+      return;
     case Entry::Change::add_directory:
       std::filesystem::remove_all("/proc/self/fd/" + std::to_string(directory) + "/" + entry.name);
       return;
-    case Entry::Change::remove: put_back(entry.stash, directory, entry.name); return;
-    case Entry::Change::rename: break;
+    case Entry::Change::remove:
+      put_back(entry.stash, directory, entry.name);
+      return;
+    case Entry::Change::rename:
+      break;
   }
   const int target = entry.to_directory->fd;
   renameat(target, entry.to_name.c_str(), directory, entry.name.c_str());

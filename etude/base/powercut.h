@@ -36,11 +36,13 @@ class Journal {
   void lose();
 
  private:
-  struct Directory { int fd; };
+  struct Directory {
+    int fd;
+  };
   /// What stood under a name: enough to put it back there.
   struct Stash {
     enum class Form { nothing, file, link, directory } form = Form::nothing;
-    int fd = -1;                           ///< file: open for reading
+    int fd = -1;  ///< file: open for reading
     mode_t mode = 0;
     std::string target;                    ///< link
     std::shared_ptr<Directory> directory;  ///< directory: the one that is gone
@@ -53,7 +55,11 @@ class Journal {
     std::vector<std::shared_ptr<Directory>> unsynced;  ///< durable when empty
   };
   /// The durable bytes of a file are its first `kept` ones, then `cut`.
-  struct Content { int fd; off_t kept; std::string cut; };
+  struct Content {
+    int fd;
+    off_t kept;
+    std::string cut;
+  };
   using Id = std::pair<dev_t, ino_t>;
 
   Content& content(int fd);

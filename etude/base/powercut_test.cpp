@@ -92,8 +92,8 @@ TEST(Injection, Parses) {
   EXPECT_EQ(Injection::parse("io:1:kill").fault, Fault::kill);
   EXPECT_EQ(Injection::parse("io:1:enospc").fault, Fault::enospc);
   EXPECT_EQ(Injection::parse("io:1:eio").fault, Fault::eio);
-  for (const char* bad : {"", "io", "io:3", "io:0:kill", "io:-1:kill", "io:x:kill", "io:3:kil", "net:3:kill", "io::kill",
-                          "io:3:", "io:3.5:kill", "io:99999999999999999999:kill"}) {
+  for (const char* bad : {"", "io", "io:3", "io:0:kill", "io:-1:kill", "io:x:kill", "io:3:kil", "net:3:kill",
+                          "io::kill", "io:3:", "io:3.5:kill", "io:99999999999999999999:kill"}) {
     try {
       Injection::parse(bad);
       ADD_FAILURE() << bad;
@@ -191,7 +191,7 @@ TEST_F(Faults, FullDiskTakesHalfAWrite) {
     } catch (const Error& error) {
       if (error.message() != "can't write '" + at("f") + "': No space left on device") _exit(3);
     }
-    if (writer.position() != 4) _exit(4);
+    if (writer.position() != 4 || file::size(at("f")) != 6) _exit(4);
     writer.truncate(4);  // how a log goes on after it
     writer.write("cccc");
   });
@@ -274,6 +274,18 @@ TEST_F(Faults, CutFindsAMissingFsyncInACheckpoint) {
   EXPECT_EQ(after_cut([&] { save(true, true, false); }), (Tree{{"tmp/", ""}, {"tmp/weights", "bytes"}}));
 }
 
+TEST_F(Faults, CutForgetsWhatFailed) {
+  put("a", "A");
+  put("d/f", "F");
+  const Tree before = tree();
+  EXPECT_EQ(after_cut([&] {
+              if (file::ops::rename(at("absent"), at("a")) == 0) _exit(1);
+              if (file::ops::unlink(at("absent")) == 0 || file::ops::rmdir(at("d")) == 0) _exit(2);
+              if (file::ops::mkdir(at("d")) == 0) _exit(3);
+            }),
+            before);
+}
+
 TEST_F(Faults, CutTakesADirectoryThatItsParentDoesNotKnow) {
   EXPECT_EQ(run({2, Fault::powercut}, [&] { file::make_directories(at("d")); }), 137);
   EXPECT_EQ(tree(), Tree{});
@@ -282,7 +294,9 @@ TEST_F(Faults, CutTakesADirectoryThatItsParentDoesNotKnow) {
 
 /// One directory as a file system sees it: names lead to files, and each side has a durable twin.
 struct Model {
-  struct Inode { std::string now, durable; };
+  struct Inode {
+    std::string now, durable;
+  };
   using Names = std::map<std::string, std::shared_ptr<Inode>>;
   Names now, durable;
 
@@ -304,7 +318,8 @@ class Walk {
   Walk(uint32_t seed, std::string dir) : random_(seed), dir_(std::move(dir)) {
     for (const char* name : {"a", "b"}) {
       std::ofstream(path(name)) << "before-" << name;
-      model_.now[name] = std::make_shared<Model::Inode>(Model::Inode{std::string("before-") + name, std::string("before-") + name});
+      model_.now[name] =
+          std::make_shared<Model::Inode>(Model::Inode{std::string("before-") + name, std::string("before-") + name});
     }
     model_.durable = model_.now;
   }
@@ -326,7 +341,9 @@ class Walk {
     const int change = pick(4), sync = pick(3);
     switch (pick(6)) {
       case 0:
-      case 1: modify(from, change, text, sync == 0, disk); break;
+      case 1:
+        modify(from, change, text, sync == 0, disk);
+        break;
       case 2:
         if (!model_.now.count(from) || from == to) break;
         if (disk) (void)file::ops::rename(path(from), path(to));

@@ -66,7 +66,8 @@ constexpr double unit_double(uint64_t bits) { return static_cast<double>(bits >>
 constexpr float unit_float(uint32_t bits) { return static_cast<float>(bits >> 8) * 0x1p-24f; }
 
 /// Box-Muller: a pair of normals from the uniforms u in (0, 1] and v in [0, 1).
-template <class F> std::pair<F, F> normal_pair(F u, F v) {
+template <class F>
+std::pair<F, F> normal_pair(F u, F v) {
   const F radius = std::sqrt(F(-2) * std::log(u));
   const F angle = F(2) * std::numbers::pi_v<F> * v;
   return {radius * std::cos(angle), radius * std::sin(angle)};
@@ -84,9 +85,7 @@ Words philox(Words c, std::array<uint32_t, 2> key) {
   return c;
 }
 
-Purpose purpose_of(std::string_view name) {
-  return static_cast<Purpose>(0x80000000u | low(stable_hash(name)));
-}
+Purpose purpose_of(std::string_view name) { return static_cast<Purpose>(0x80000000u | low(stable_hash(name))); }
 
 Rng::Rng(const Key& key) {
   // A bijection of (step, item) under the seed, then one under the purpose: keys of one seed and
@@ -193,19 +192,21 @@ void fill_in_pieces(std::span<T> out, size_t per, const Fill& fill, const Conver
 }  // namespace
 
 void Rng::fill_uniform(std::span<float> out) {
-  fill_in_pieces(out, 1, [&](auto words) { fill_bits(words); },
-                 [](const uint32_t* words, std::span<float> piece) {
-                   for (size_t i = 0; i < piece.size(); ++i) piece[i] = unit_float(words[i]);
-                 });
+  fill_in_pieces(
+      out, 1, [&](auto words) { fill_bits(words); },
+      [](const uint32_t* words, std::span<float> piece) {
+        for (size_t i = 0; i < piece.size(); ++i) piece[i] = unit_float(words[i]);
+      });
 }
 
 void Rng::fill_uniform(std::span<double> out) {
-  fill_in_pieces(out, 2, [&](auto words) { fill_bits(words); },
-                 [](const uint32_t* words, std::span<double> piece) {
-                   for (size_t i = 0; i < piece.size(); ++i) {
-                     piece[i] = unit_double(both(words[2 * i], words[2 * i + 1]));
-                   }
-                 });
+  fill_in_pieces(
+      out, 2, [&](auto words) { fill_bits(words); },
+      [](const uint32_t* words, std::span<double> piece) {
+        for (size_t i = 0; i < piece.size(); ++i) {
+          piece[i] = unit_double(both(words[2 * i], words[2 * i + 1]));
+        }
+      });
 }
 
 void Rng::fill_normal(std::span<float> out) {
@@ -214,12 +215,13 @@ void Rng::fill_normal(std::span<float> out) {
     return normal_pair((static_cast<float>(a) + 1) * 0x1p-32f, unit_float(b));
   };
   const size_t even = out.size() & ~size_t{1};
-  fill_in_pieces(out.first(even), 1, [&](auto words) { fill_bits(words); },
-                 [&](const uint32_t* words, std::span<float> piece) {
-                   for (size_t i = 0; i < piece.size(); i += 2) {
-                     std::tie(piece[i], piece[i + 1]) = pair(words[i], words[i + 1]);
-                   }
-                 });
+  fill_in_pieces(
+      out.first(even), 1, [&](auto words) { fill_bits(words); },
+      [&](const uint32_t* words, std::span<float> piece) {
+        for (size_t i = 0; i < piece.size(); i += 2) {
+          std::tie(piece[i], piece[i + 1]) = pair(words[i], words[i + 1]);
+        }
+      });
   if (even < out.size()) {
     const uint32_t a = bits32();
     out[even] = pair(a, bits32()).first;
@@ -230,9 +232,7 @@ void Rng::fill_normal(std::span<double> out) {
   for (double& x : out) x = normal();
 }
 
-uint64_t Rng::position() const {
-  return both(counter_[0], counter_[1]) * 4 - static_cast<uint64_t>(4 - used_);
-}
+uint64_t Rng::position() const { return both(counter_[0], counter_[1]) * 4 - static_cast<uint64_t>(4 - used_); }
 
 void Rng::seek(uint64_t position) {
   counter_[0] = low(position / 4);

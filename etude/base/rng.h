@@ -12,7 +12,21 @@
 namespace etude {
 
 /// What a stream is for. Streams of different purposes are independent.
-enum class Purpose : uint32_t { init = 1, shuffle, crop, dropout, mask, noise, pairing, sample, environment, bootstrap, latency, test, user = 1000 };
+enum class Purpose : uint32_t {
+  init = 1,
+  shuffle,
+  crop,
+  dropout,
+  mask,
+  noise,
+  pairing,
+  sample,
+  environment,
+  bootstrap,
+  latency,
+  test,
+  user = 1000
+};
 
 /// A purpose of a method's own: derived from a name, so that two methods never share one by accident.
 Purpose purpose_of(std::string_view name);
@@ -36,10 +50,10 @@ class Rng {
 
   uint32_t bits32();
   uint64_t bits64();
-  double uniform();                        ///< [0, 1), 53 bits
-  double normal();                         ///< standard normal (Box-Muller)
-  double exponential();                    ///< mean 1
-  int64_t below(int64_t n);                ///< uniform in 0..n-1 without bias; n >= 1
+  double uniform();          ///< [0, 1), 53 bits
+  double normal();           ///< standard normal (Box-Muller)
+  double exponential();      ///< mean 1
+  int64_t below(int64_t n);  ///< uniform in 0..n-1 without bias; n >= 1
   bool bernoulli(double p) { return uniform() < p; }
   std::vector<int64_t> permutation(int64_t n);
   /// Fills with the same values at any thread count; advances the stream as the fill would serially.
@@ -48,7 +62,7 @@ class Rng {
   void fill_uniform(std::span<double> out);  ///< as uniform() for each
   /// Two words for two elements (both normals of a Box-Muller pair), also for an odd last one.
   void fill_normal(std::span<float> out);
-  void fill_normal(std::span<double> out);   ///< as normal() for each
+  void fill_normal(std::span<double> out);  ///< as normal() for each
 
   /// Words of 32 bits drawn so far, for components that must store where they stand.
   uint64_t position() const;

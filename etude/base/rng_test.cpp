@@ -134,9 +134,12 @@ TEST(Rng, SeekReturnsToAnyPosition) {
   EXPECT_EQ(rng.bits32(), far);
 }
 
-struct Moments { double mean = 0, variance = 0, skew = 0, kurtosis = 0; };
+struct Moments {
+  double mean = 0, variance = 0, skew = 0, kurtosis = 0;
+};
 
-template <class Draw> Moments moments(int n, Draw draw) {
+template <class Draw>
+Moments moments(int n, Draw draw) {
   std::vector<double> xs;
   for (int i = 0; i < n; ++i) xs.push_back(draw());
   Moments m;
@@ -177,6 +180,16 @@ TEST(Rng, NormalHasItsMoments) {
   EXPECT_NEAR(m.variance, 1, 0.011);
   EXPECT_NEAR(m.skew, 0, 0.02);
   EXPECT_NEAR(m.kurtosis, 3, 0.04);
+}
+
+TEST(Rng, NormalAndExponentialFollowTheirFormulas) {
+  Rng rng = test_rng(8), twin = test_rng(8);
+  for (int i = 0; i < 100; ++i) {
+    const double u = twin.uniform(), v = twin.uniform();
+    EXPECT_NEAR(rng.normal(), std::sqrt(-2 * std::log(1 - u)) * std::cos(6.283185307179586 * v), 1e-12);
+    EXPECT_NEAR(rng.exponential(), -std::log(1 - twin.uniform()), 1e-12);
+  }
+  EXPECT_EQ(rng.position(), twin.position());
 }
 
 TEST(Rng, ExponentialHasItsMoments) {
@@ -240,7 +253,8 @@ TEST(Rng, PermutationsAreUniform) {
 }
 
 TEST(Rng, FillsEqualSerialDraws) {
-  for (const uint64_t start : {0, 1, 2, 3, 5}) {
+  constexpr uint64_t kCarry = (uint64_t{1} << 34) - 77;  // block 2^32 comes within the fill
+  for (const uint64_t start : {uint64_t{0}, uint64_t{1}, uint64_t{2}, uint64_t{3}, uint64_t{5}, kCarry}) {
     for (const size_t n : {0u, 1u, 2u, 3u, 63u, 64u, 65u, 200u, 1023u, 1024u, 1025u, 5001u}) {
       Rng filled = test_rng(), serial = test_rng();
       filled.seek(start);
@@ -291,7 +305,8 @@ TEST(Rng, FillNormalOfFloatsIsBoxMuller) {
 }
 
 TEST(Permuted, IsABijection) {
-  for (const int64_t n : {1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 16, 17, 31, 32, 33, 97, 255, 256, 257, 1000, 1021, 4096, 10007}) {
+  for (const int64_t n :
+       {1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 16, 17, 31, 32, 33, 97, 255, 256, 257, 1000, 1021, 4096, 10007}) {
     const Permutation permutation(n, {9, Purpose::shuffle, 1, 0});
     std::vector<bool> hit(static_cast<size_t>(n));
     for (int64_t i = 0; i < n; ++i) {

@@ -45,12 +45,12 @@ class Parser {
   }
   [[noreturn]] void refuse_at(size_t offset, const std::string& why, std::string hint = {}) const {
     if (hint.empty()) {
-      hint = "write a number, linear(0.1 -> 0), cosine(0.1 -> 0.01), warmup(40, cosine(0.1 -> 0.01)) or "
-             "steps(0: 0.1, 50%: 0.01)";
+      hint =
+          "write a number, linear(0.1 -> 0), cosine(0.1 -> 0.01), warmup(40, cosine(0.1 -> 0.01)) or "
+          "steps(0: 0.1, 50%: 0.01)";
     }
     throw Error(Code::config,
-                "schedule '" + std::string(text_) + "': " + why + " at column " + std::to_string(offset + 1),
-                {}, hint);
+                "schedule '" + std::string(text_) + "': " + why + " at column " + std::to_string(offset + 1), {}, hint);
   }
 
   void skip_blanks() {
@@ -162,7 +162,8 @@ class Parser {
 double value_at(const Node& node, const Position& position, double begin) {
   const Count& stop = position.stop;
   switch (node.form) {
-    case Form::constant: return node.a;
+    case Form::constant:
+      return node.a;
     case Form::steps: {
       double value = node.places.front().second;
       for (const auto& [place, v] : node.places) {
@@ -171,8 +172,10 @@ double value_at(const Node& node, const Position& position, double begin) {
       return value;
     }
     case Form::linear:
-    case Form::cosine: break;
-    case Form::warmup: ETUDE_CHECK(false, "a warm-up has no value of its own");
+    case Form::cosine:
+      break;
+    case Form::warmup:
+      ETUDE_CHECK(false, "a warm-up has no value of its own");
   }
   const double span = stop.amount - begin;
   const double p = span > 0 ? std::clamp((position.now[stop.unit] - begin) / span, 0.0, 1.0) : 0.0;
@@ -193,9 +196,7 @@ double converted(const Count& count, Unit unit, const Counters& now) {
   return now[count.unit] > 0 ? count.amount * now[unit] / now[count.unit] : 0;
 }
 
-double first_value(const Node& node) {
-  return node.form == Form::steps ? node.places.front().second : node.a;
-}
+double first_value(const Node& node) { return node.form == Form::steps ? node.places.front().second : node.a; }
 
 std::pair<double, double> bounds(const Node& node) {
   if (node.form == Form::constant) return {node.a, node.a};
@@ -226,11 +227,16 @@ std::string place_text(const Count& count) {
 std::string text_of(const Node& node) {
   const std::string range = plain_number(node.a) + " -> " + plain_number(node.b) + ")";
   switch (node.form) {
-    case Form::constant: return plain_number(node.a);
-    case Form::linear: return "linear(" + range;
-    case Form::cosine: return "cosine(" + range;
-    case Form::warmup: return "warmup(" + place_text(node.length) + ", " + text_of(*node.inner) + ")";
-    case Form::steps: break;
+    case Form::constant:
+      return plain_number(node.a);
+    case Form::linear:
+      return "linear(" + range;
+    case Form::cosine:
+      return "cosine(" + range;
+    case Form::warmup:
+      return "warmup(" + place_text(node.length) + ", " + text_of(*node.inner) + ")";
+    case Form::steps:
+      break;
   }
   std::string out;
   for (const auto& [place, value] : node.places) {

@@ -36,7 +36,7 @@ class Schedule {
   static constexpr double kFirstShare = 1e-6;  ///< the least share of the value within a warm-up
 
   Schedule() : Schedule(0.0) {}
-  Schedule(double constant);  // NOLINT: a number is a schedule
+  Schedule(double constant);                     // NOLINT: a number is a schedule
   static Schedule parse(std::string_view text);  ///< Errors: Code::config with column and hint.
 
   /// The value at a position. At the first step (0 steps done) a warm-up of n steps gives 1/n of its

@@ -69,9 +69,7 @@ TEST(Schedule, WarmupTakesPercentages) {
   EXPECT_EQ(value("warmup(10%, linear(9 -> 0))", 40), 6);  // a third of the 90 steps that are left
 }
 
-TEST(Schedule, WarmupLongerThanTheRunNeverEnds) {
-  EXPECT_EQ(value("warmup(200, linear(4 -> 0))", 99), 2);
-}
+TEST(Schedule, WarmupLongerThanTheRunNeverEnds) { EXPECT_EQ(value("warmup(200, linear(4 -> 0))", 99), 2); }
 
 TEST(Schedule, ProgressIsCountedInTheUnitOfTheStopRule) {
   EXPECT_EQ(value("linear(8 -> 0)", 50, "6400 tokens"), 4);
@@ -99,12 +97,16 @@ TEST(Schedule, StepsArePiecewiseConstant) {
   EXPECT_EQ(value(text, 75), 0.001);
   EXPECT_EQ(value("steps(0: 1, 640 tokens: 2)", 9), 1);
   EXPECT_EQ(value("steps(0: 1, 640 tokens: 2)", 10), 2);
-  EXPECT_EQ(value("warmup(2, steps(0: 4, 50: 1))", 0), 2);  // places count from the stage's beginning
+  EXPECT_EQ(value("steps(0: 1, 640 tokens: 2, 50: 3)", 50), 3);  // units are compared in the run only
+  EXPECT_EQ(value("warmup(2, steps(0: 4, 50: 1))", 0), 2);       // places count from the stage's beginning
   EXPECT_EQ(value("warmup(2, steps(0: 4, 50: 1))", 50), 1);
 }
 
 TEST(Schedule, BoundsHoldAndAreTaken) {
-  struct Case { const char* text; double low, high; };
+  struct Case {
+    const char* text;
+    double low, high;
+  };
   const Case cases[] = {{"3", 3, 3},
                         {"linear(1 -> 4)", 1, 4},
                         {"cosine(3 -> -1)", -1, 3},
@@ -135,10 +137,10 @@ TEST(Schedule, EndIsOnlyApproached) {
 }
 
 TEST(Schedule, TextReadsBack) {
-  for (const char* text : {"0.003", "-2", "linear(0.1 -> 0)", "cosine(0.003 -> 0.0003)",
-                           "warmup(40, cosine(0.003 -> 0.0003))", "warmup(1000000 tokens, 0.1)",
-                           "warmup(10%, linear(1 -> 0))", "steps(0: 0.1, 50%: 0.01, 75%: 0.001)",
-                           "steps(0: 1, 5 epochs: 1e-30)", "warmup(3, steps(0: 1, 10: 2))"}) {
+  for (const char* text :
+       {"0.003", "-2", "linear(0.1 -> 0)", "cosine(0.003 -> 0.0003)", "warmup(40, cosine(0.003 -> 0.0003))",
+        "warmup(1000000 tokens, 0.1)", "warmup(10%, linear(1 -> 0))", "steps(0: 0.1, 50%: 0.01, 75%: 0.001)",
+        "steps(0: 1, 5 epochs: 1e-30)", "warmup(3, steps(0: 1, 10: 2))"}) {
     EXPECT_EQ(Schedule::parse(text).text(), text);
   }
   EXPECT_EQ(Schedule::parse("warmup( 1M tokens ,cosine(3e-3->3e-4) )").text(),
@@ -147,7 +149,9 @@ TEST(Schedule, TextReadsBack) {
 }
 
 TEST(Schedule, ErrorsHaveColumnAndHint) {
-  struct Case { const char *text, *why, *hint; };
+  struct Case {
+    const char *text, *why, *hint;
+  };
   const Case cases[] = {
       {"cosin(1 -> 0)", "unknown form 'cosin' at column 1", "did you mean 'cosine'?"},
       {"warmup(40, cosinee(1 -> 0))", "unknown form 'cosinee' at column 12", "did you mean 'cosine'?"},

@@ -33,9 +33,7 @@ std::string real_text(double value) {
   return text;
 }
 
-std::string plain_number(double value) {
-  return std::isfinite(value) ? shortest(value) : real_text(value);
-}
+std::string plain_number(double value) { return std::isfinite(value) ? shortest(value) : real_text(value); }
 
 bool parse_number(std::string_view text, double& value) {
   if (text.size() > 1 && text[0] == '+' && text[1] != '-') text.remove_prefix(1);
@@ -73,13 +71,17 @@ std::pair<uint32_t, size_t> decode(std::string_view text, size_t i) {
 }
 
 int columns_of(uint32_t point) {
-  struct Span { uint32_t first, last; };
+  struct Span {
+    uint32_t first, last;
+  };
   constexpr Span kNone[] = {{0x300, 0x36F}, {0x200B, 0x200F}, {0x20D0, 0x20FF}, {0xFE00, 0xFE0F}};
-  constexpr Span kTwo[] = {{0x1100, 0x115F}, {0x2E80, 0x303E}, {0x3041, 0xA4CF},  {0xAC00, 0xD7A3},
-                           {0xF900, 0xFAFF}, {0xFE30, 0xFE6F}, {0xFF00, 0xFF60},  {0xFFE0, 0xFFE6},
+  constexpr Span kTwo[] = {{0x1100, 0x115F},   {0x2E80, 0x303E},   {0x3041, 0xA4CF},   {0xAC00, 0xD7A3},
+                           {0xF900, 0xFAFF},   {0xFE30, 0xFE6F},   {0xFF00, 0xFF60},   {0xFFE0, 0xFFE6},
                            {0x1F300, 0x1F64F}, {0x1F680, 0x1F6FF}, {0x1F900, 0x1FAFF}, {0x20000, 0x3FFFD}};
-  for (const auto& s : kNone) if (point >= s.first && point <= s.last) return 0;
-  for (const auto& s : kTwo) if (point >= s.first && point <= s.last) return 2;
+  for (const auto& s : kNone)
+    if (point >= s.first && point <= s.last) return 0;
+  for (const auto& s : kTwo)
+    if (point >= s.first && point <= s.last) return 2;
   return 1;
 }
 

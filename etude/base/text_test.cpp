@@ -62,9 +62,10 @@ TEST(Trim, TakesBlanksOffBothEnds) {
 }
 
 TEST(Utf8, KnowsGoodFromBad) {
-  for (const char* good : {"", "plain", "\u00e4\u00f6\u00fc", "\u20ac", "\U0001F600", "\U0010FFFF"}) EXPECT_TRUE(valid_utf8(good)) << good;
+  for (const char* good : {"", "plain", "\u00e4\u00f6\u00fc", "\u20ac", "\U0001F600", "\U0010FFFF"})
+    EXPECT_TRUE(valid_utf8(good)) << good;
   // A lone continuation, cut sequences, overlong forms, a surrogate, beyond U+10FFFF, Latin-1.
-  for (const char* bad : {"\x80", "\xC3", "\xE2\x82", "\xF0\x9F\x98", "\xC0\xAF", "\xE0\x80\xAF", "\xF0\x80\x80\xAF",
+  for (const char* bad : {"\x80", "\xC3", "\xE2\x82", "\xF0\x9F\x98", "\xC0\xAF", "\xE0\x9F\xBF", "\xF0\x8F\xBF\xBF",
                           "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xFF", "f\xFCr"}) {
     EXPECT_FALSE(valid_utf8(bad)) << bad;
   }
