@@ -1,51 +1,100 @@
 #!/usr/bin/env python3
-"""Makes web.txt from Debian's sword-text-web: python3 make_web.py ROOT, where ROOT holds the unpacked package.
+"""Makes data/web.txt from the Debian package sword-text-web. For maintainers; nothing else runs it.
 
-A maintainer's tool; the product reads web.txt only. Format of the module: zText, one zlib block a book. A verse
-index entry is uint32 block, uint32 start, uint16 length; a block index entry uint32 offset, size, unpacked size.
-Books become documents parted by form feeds, verses become lines; notes, titles and markup are left out. Where the
-module cuts a book into small blocks (the Greek parts of Esther), they join the book before them.
+    apt-get download sword-text-web=426.0-1
+    python3 data/make_web.py sword-text-web_426.0-1_all.deb data/web.txt
+
+The package holds a SWORD module of driver zText: PART.bzs lists blocks as (offset, packed size,
+unpacked size), 3 x uint32; PART.bzz holds the blocks, zlib; PART.bzv lists the verses as (uint32 block,
+uint32 start, uint16 length); little endian. The text of a verse is a piece of OSIS markup.
 """
-import html
-import pathlib
+
+import hashlib
+import os
 import re
 import struct
+import subprocess
 import sys
+import tempfile
 import zlib
 
-SHORTEST_BOOK = 1500  # characters; 2 John has 1549
+PACKAGE_SHA256 = "930b23670b352f0829a306501de4bebb5e654a2df02cde2cbe86b802177868e1"
+TEXT_SHA256 = "52c48493f9896c27e18c0f5e8e1ffb4672b8c40b15495aab83032527b03f5633"
+MODULE = "usr/share/sword/modules/texts/ztext/engWEB2015eb"
+
+# Left out: second versions of Daniel and Esther that repeat the first nearly word for word, and the
+# other books beside the 66 that all editions share.
+OUTSIDE = set("DanGr Tob Jdt EsthGr Wis Sir Bar 1Macc 2Macc 1Esd PrMan AddPs 3Macc 2Esd 4Macc".split())
 
 
-def books(folder, testament):
-    part = lambda suffix: (folder / f"{testament}.{suffix}").read_bytes()
-    blocks, packed, verses = part("bzs"), part("bzz"), part("bzv")
-    text = [zlib.decompress(packed[at:at + size]) for at, size, _ in struct.iter_unpack("<3I", blocks)]
+def slots(folder, part):
+    """The markup of every slot (headings and verses) of a part, in order."""
+    def content(suffix):
+        with open(os.path.join(folder, part + suffix), "rb") as f:
+            return f.read()
+
+    packed = content(".bzz")
+    blocks = []
+    for offset, packed_size, size in struct.iter_unpack("<III", content(".bzs")):
+        block = zlib.decompress(packed[offset:offset + packed_size])
+        assert len(block) == size
+        blocks.append(block)
+    for block, start, length in struct.iter_unpack("<IIH", content(".bzv")):
+        yield blocks[block][start:start + length].decode() if length else ""
+
+
+def plain(markup):
+    """A verse without markup, notes and headings, on one line."""
+    # What follows the end of a chapter is the heading, preface or glossary of what comes next.
+    text = markup.split("<chapter eID", 1)[0]
+    text = re.sub(r"<title.*?</title>|<speaker>.*?</speaker>", " ", text, flags=re.S)
+    text = re.sub(r"<note.*?</note>", "\0", text, flags=re.S)
+    text = re.sub(r"</?(w|q|seg|name)\b[^>]*>", "", text)  # inside a line
+    text = re.sub(r"<[^>]*>", " ", text)                   # lines and paragraphs
+    # A note may stand where the space between two words belongs, and before punctuation.
+    text = re.sub(r"\0\s*(?=[,.;:!?)”’])", "", text).replace("\0", " ")
+    text = re.sub(r"”(?=\w)", "” ", text)  # so may the end of a quotation
+    text = re.sub(r"\s+(?=[,.;:!?])", "", text)
+    return " ".join(text.split())
+
+
+def books(folder):
+    """Book -> verses, in the order of the module."""
     found = {}
-    for block, start, length in struct.iter_unpack("<IIH", verses):
-        if length:
-            found.setdefault(block, []).append(text[block][start:start + length].decode("utf-8"))
-    return [found[block] for block in sorted(found)]
-
-
-def plain(verse):
-    verse = re.sub(r"<(note|title)\b.*?</\1>", "", verse, flags=re.S)
-    verse = html.unescape(re.sub(r"<[^>]*>", " ", verse))
-    verse = re.sub(r"\s+", " ", verse).strip()
-    return re.sub(r"([(“‘]) ", r"\1", re.sub(r" ([,.;:!?’”)])", r"\1", verse))
-
-
-def main(root):
-    folder = pathlib.Path(root) / "usr/share/sword/modules/texts/ztext/engWEB2015eb"
-    documents = []
-    for testament in ("ot", "nt"):
-        for verses in books(folder, testament):
-            text = "\n".join(line for line in map(plain, verses) if line)
-            if len(text) < SHORTEST_BOOK:
-                if text and documents:
-                    documents[-1] += text + "\n"
+    for part in ("ot", "nt"):
+        book = None
+        for markup in slots(folder, part):
+            if re.search(r'<div canonical="true" osisID="\w+" sID="[^"]*" type="book"/>', markup):
+                continue  # the heading of a book
+            chapter = re.search(r'<chapter n="\d+" osisID="(\w+)\.\d+" sID=', markup)
+            if chapter:   # the heading of a chapter
+                book = chapter.group(1)
                 continue
-            documents.append(text + "\n")
-    pathlib.Path(__file__).with_name("web.txt").write_text("\f".join(documents), encoding="utf-8")
+            verse = plain(markup)
+            if verse and book and book not in OUTSIDE:
+                found.setdefault(book, []).append(verse)
+    return found
 
 
-main(sys.argv[1])
+def main():
+    package, target = sys.argv[1:]
+    with open(package, "rb") as f:
+        digest = hashlib.sha256(f.read()).hexdigest()
+    if digest != PACKAGE_SHA256:
+        sys.exit(f"{package} has SHA-256 {digest}, not {PACKAGE_SHA256}")
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(["dpkg", "-x", package, folder], check=True)
+        found = books(os.path.join(folder, MODULE))
+    assert len(found) == 66, sorted(found)
+    text = "\n".join("".join(verse + "\n" for verse in verses) for verses in found.values())
+    data = text.encode()
+    with open(target, "wb") as f:
+        f.write(data)
+    print(len(found), "books,", sum(map(len, found.values())), "verses,", len(data), "bytes, SHA-256",
+          hashlib.sha256(data).hexdigest())
+    if hashlib.sha256(data).hexdigest() != TEXT_SHA256:
+        sys.exit("this is not the text whose hash this script and etude/data/sets.cpp hold")
+
+
+if __name__ == "__main__":
+    main()

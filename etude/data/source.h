@@ -16,9 +16,10 @@ namespace etude {
 
 /// Where a data set comes from and what may be done with it.
 struct DataCard {
-  std::string name, licence, origin, sha256;
-  int64_t bytes = 0;
-  int64_t records = 0;
+  std::string name, licence, origin;
+  std::string sha256;   ///< of the content, in hexadecimal
+  int64_t bytes = 0;    ///< of the content
+  int64_t records = 0;  ///< of a data set, its size(); of an entry of data_sets(), what its format calls a record
 };
 
 /// Records by stable id, 0..size()-1. get() is pure and may be called from several threads.
@@ -27,7 +28,9 @@ class Dataset {
   virtual ~Dataset() = default;
   virtual DataCard card() const = 0;
   virtual int64_t size() const = 0;
-  /// The samples of these ids, collated. `rng` is keyed by (seed, view, step): random views fork it by id.
+  /// The samples of these ids (0..size()-1; none is fine), collated on the CPU. `rng` is keyed by (seed, view,
+  /// step) and never by a replica: random views fork it by id. May be called outside the main thread, so it
+  /// keeps to plain loops: an ATen operator there would start a second team of OpenMP threads.
   virtual Batch get(const std::vector<int64_t>& ids, const Rng& rng) const = 0;
 };
 
@@ -37,8 +40,9 @@ struct PlanPoint {
   int64_t step = 0;      ///< of the stage
   int64_t position = 0;  ///< samples that all replicas together took before this step
   int replica = 0, replicas = 1;
-  int64_t records = 0;   ///< of the data set
-  int64_t batch = 1;     ///< samples of one replica in this step
+  int64_t records = 0;  ///< of the data set
+  int64_t batch = 1;    ///< samples of one replica in this step, the same on every replica
+  bool operator==(const PlanPoint&) const = default;
 };
 
 /// Which samples a replica sees in a step; pure. `owner` of the slot "plan" may replace it.
@@ -48,13 +52,16 @@ class Plan {
   virtual std::vector<int64_t> ids(const PlanPoint& at) const = 0;
 };
 
-/// Every sample once per epoch whatever the number of replicas: sample k of replica r is number
-/// p = position + r * batch + k; p counts through epochs of `records`; epoch e is the keyed permutation
-/// (seed, shuffle, e).
+/// Every sample once per epoch whatever the number of replicas and however the batch size changes: sample k of
+/// replica r is number p = position + r * batch + k; p counts through epochs of `records`; epoch e is the keyed
+/// permutation (seed, shuffle, e), or the order of the records. An epoch may end within a batch.
+/// Errors of ids(): Code::data when there are no records.
 std::unique_ptr<Plan> epoch_plan(bool shuffle);
-/// The records are cut into `shards` contiguous ranges of nearly equal length; replica r of R draws from the shards
-/// r * shards/R ... (shards must be a multiple of R), equally many samples of each per step. Each range has
-/// epochs of its own.
+/// Replicas with different data: the records are cut into `shards` contiguous ranges of nearly equal length, and
+/// replica r of R draws from ranges r*shards/R..(r+1)*shards/R-1, equally many samples of each per step. Each
+/// range has epochs of its own, in which each of its records comes once. With one shard this is epoch_plan.
+/// Errors of ids(): Code::config unless shards is a multiple of R, batch one of shards / R, and there are at
+/// least as many records as shards.
 std::unique_ptr<Plan> sharded_plan(bool shuffle, int shards);
 
 }  // namespace etude
