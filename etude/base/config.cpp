@@ -46,6 +46,12 @@ size_t as_index(const std::string& part) {
   return problem == std::errc() && stop == part.data() + part.size() ? index : std::string::npos;
 }
 
+[[noreturn]] void refuse_place(const std::string& part, const std::string& walked, const Config& list) {
+  const std::string size = std::to_string(list.as_list().size());
+  throw Error(Code::config, "'" + part + "' is no place in list '" + walked + "' of " + size, list.origin.text(),
+              "places count from 0; the next free one is " + size);
+}
+
 std::string quoted_key(const std::string& key) {
   const bool bare = !key.empty() && key.find_first_of(".\"' \t\n=") == std::string::npos;
   return bare ? key : '"' + key + '"';
@@ -162,11 +168,7 @@ Config& Config::at_path(std::string_view dotted) {
     } else if (here->is_list()) {
       List& list = here->as_list();
       const size_t index = as_index(part);
-      if (index > list.size()) {
-        const std::string name = "list '" + walked + "' of " + std::to_string(list.size());
-        throw Error(Code::config, "'" + part + "' is no place in " + name, here->origin.text(),
-                    "places count from 0; the next free one is " + std::to_string(list.size()));
-      }
+      if (index > list.size()) refuse_place(part, walked, *here);
       if (index == list.size()) list.emplace_back();
       here = &list[index];
     } else {
@@ -199,12 +201,12 @@ void Config::merge(const Config& over) {
     *this = Config(over);  // through a copy: `over` may be a part of this value
     return;
   }
-  const Table entries = over.as_table();
-  for (const auto& [key, value] : entries) {
+  Table entries(over.as_table().begin(), over.as_table().end());  // a copy for the same reason
+  for (auto& [key, value] : entries) {
     if (Config* old = find(key)) {
       old->merge(value);
     } else {
-      set(key, value);
+      set(key, std::move(value));
     }
   }
 }

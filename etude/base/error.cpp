@@ -84,6 +84,7 @@ std::vector<std::string> nearest(std::string_view word, const std::vector<std::s
   }
   std::stable_sort(ranked.begin(), ranked.end());
   std::vector<std::string> out;
+  out.reserve(ranked.size());
   for (const auto& [d, i] : ranked) out.push_back(candidates[i]);
   return out;
 }

@@ -198,7 +198,7 @@ void remove_all(const std::string& path) {
     throw failure("remove", path, errno);
   }
   if (S_ISDIR(info.st_mode)) {
-    for (const std::string& name : list(path)) remove_all(path + "/" + name);
+    for (const std::string& name : list(path)) remove_all(std::string(path).append("/").append(name));
   }
   const int result = S_ISDIR(info.st_mode) ? ops::rmdir(path) : ops::unlink(path);
   if (result != 0 && errno != ENOENT) throw failure("remove", path, errno);

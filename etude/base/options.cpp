@@ -205,7 +205,7 @@ std::string kind_of(const Site& site, const Config& table, const std::vector<std
   Site below = site;
   below.key += ".kind";
   const OneOf words{kinds};
-  const std::string text = to_string(below, *kind, kinds.empty() ? nullptr : &words);
+  std::string text = to_string(below, *kind, kinds.empty() ? nullptr : &words);
   if (text.empty()) {
     throw Error(Code::config, below.name() + " is empty", kind->origin.text(), site.hint());
   }
@@ -233,7 +233,7 @@ void refuse_unknown(const Config& table, const std::vector<std::string>& known, 
   for (const auto& [key, value] : table.as_table()) {
     if (kind_is_known && key == "kind") continue;
     if (std::find(known.begin(), known.end(), key) != known.end()) continue;
-    const std::string whole = prefix.empty() ? key : prefix + "." + key;
+    const std::string whole = join(prefix, key);
     std::string all = known.empty() ? "there are no options here" : "the keys here are " + listed(known);
     std::vector<std::string> near = known;
     if (kind_is_known) near.emplace_back("kind");

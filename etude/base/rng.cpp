@@ -167,7 +167,8 @@ std::vector<int64_t> Rng::permutation(int64_t n) {
 void Rng::fill_bits(std::span<uint32_t> out) {
   size_t i = 0;
   while (i < out.size() && used_ < 4) out[i++] = bits32();
-  for (; out.size() - i >= 4 * kLanes; i += 4 * kLanes) {
+  constexpr size_t kWords = size_t{4} * kLanes;
+  for (; out.size() - i >= kWords; i += kWords) {
     philox_lanes(counter_, key_, out.data() + i);
     advance(kLanes);
   }

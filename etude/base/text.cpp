@@ -15,7 +15,7 @@ std::string shortest(double value) {
   const bool plainly = value == 0 || (size >= 1e-4 && size < 1e15);
   const auto format = plainly ? std::chars_format::fixed : std::chars_format::scientific;
   char buffer[64];
-  const std::string text(buffer, std::to_chars(buffer, buffer + sizeof buffer, value, format).ptr);
+  std::string text(buffer, std::to_chars(buffer, buffer + sizeof buffer, value, format).ptr);
   const size_t exponent = text.find('e');
   if (exponent == std::string::npos) return text;
   const bool negative = text[exponent + 1] == '-';  // to_chars writes e-05 and e+22
