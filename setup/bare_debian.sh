@@ -72,10 +72,10 @@ if [ ! -f "$dir/base/etc/debian_version" ]; then
   mv "$dir/base.partial" "$dir/base"
 fi
 
-# What the commands see of this host: nothing but these.
+# What the commands see of this host: nothing but these. Folders of wheels on the host are not there.
 environment=(PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin TERM=dumb)
 while IFS= read -r name; do environment+=("$name=${!name}"); done < \
-  <(compgen -e | grep -E '^(PIP_.*|https?_proxy|no_proxy|HTTPS?_PROXY|NO_PROXY)$' | grep -vE '^PIP_(CERT|CONFIG_FILE)$')
+  <(compgen -e | grep -E '^(PIP_.*|https?_proxy|no_proxy|HTTPS?_PROXY|NO_PROXY)$' | grep -vE '^PIP_(CERT|CONFIG_FILE|FIND_LINKS)$')
 certificates=${PIP_CERT:-${SSL_CERT_FILE:-}}
 [ ! -f "$certificates" ] || environment+=(PIP_CERT=/etc/host-certificates.crt)
 [ -z "$torch" ] || environment+=(ETUDE_TORCH=/opt/libtorch/torch)
