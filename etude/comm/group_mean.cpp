@@ -84,7 +84,7 @@ std::vector<Tensor> GroupMean::collect(Peers& peers, const std::vector<int>& gro
     const Tensor mean = group[k] == peers.me() ? reduced_ : receive_one(peers, group[k], mine.numel());
     chunks.push_back(mean.defined() ? mean : mine);
   }
-  reduced_ = {};
+  reduced_ = Tensor();
   return unflatten(torch::cat(chunks), own);
 }
 

@@ -24,7 +24,7 @@ void register_noloco(Registry& registry);
 namespace etude::noloco {
 
 /// Step 1, pairing: the partition of N replicas into groups of n before outer step t. From a keyed permutation pi,
-/// group k = {pi[k], pi[k+K], ..., pi[k+(n-1)K}, K = N / n; what is left over forms groups of one. Everybody computes
+/// group k = {pi[k], pi[k+K], ..., pi[k+(n-1)K]}, K = N / n; what is left over forms groups of one. Everybody computes
 /// the same without a message. Members of a group are in ascending order. Required: 1 <= n <= N.
 std::vector<std::vector<int>> pairing(uint64_t seed, int replicas, int group_size, int64_t t);
 
