@@ -1,0 +1,100 @@
+#pragma once
+// claims.toml: what a paper says, as expressions over runs with margins, written down and committed
+// before there are results; and the rule that turns runs into verdicts.
+//
+//   headline = ["noloco", "diloco"]     arms of the profile small, in the order of tables
+//   seeds = 5
+//   metric = "valid/loss"
+//   profile = "small"                   the size at which margins were calibrated
+//   [[show]]                            how metrics are named and drawn in tables and plots
+//   metric = "noloco/weight_std"
+//   label = "weight spread"
+//   log = true
+//   [[claim]]
+//   id = "beats-none"
+//   text = "NoLoCo beats replicas that never exchange."
+//   source = "abstract"
+//   kind = "superiority"                superiority | equivalence | trend | not shown
+//   expression = 'value(none) - value(noloco)'
+//   margin = 0.02                       superiority, trend: more than this
+//   band = 0.01                         equivalence: between -band and band
+//
+// Every option is listed with its help in claims.cpp.
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "etude/report/expression.h"
+#include "etude/report/run_record.h"
+#include "etude/report/statistics.h"
+
+namespace etude::report {
+
+struct Claim {
+  std::string id, text, source, kind = "superiority", unit, note, profile;
+  std::string expression;  ///< as written
+  double margin = 0, band = 0;
+  Expression parsed;       ///< empty for claims that are not shown
+};
+
+/// How a metric is named and drawn.
+struct MetricStyle {
+  std::string metric, label, unit;
+  bool log = false, lower_is_better = true;
+};
+
+struct Claims {
+  std::vector<std::string> headline;
+  int64_t seeds = 5;
+  std::string metric = "valid/loss", label, unit, axis = "steps", reference, profile = "small";
+  bool lower_is_better = true;
+  std::vector<MetricStyle> show;
+  std::vector<Claim> claims;
+  std::string sha256;          ///< of the file's bytes
+  std::string headline_place;  ///< where the arms of the headline stand in it
+
+  /// The style of a metric; of the headline metric from `label`, `unit` and `lower_is_better`.
+  MetricStyle style(std::string_view metric) const;
+  /// Arms of the headline and of all expressions, once each.
+  std::vector<std::string> arms() const;
+  /// Errors: Code::config at the first arm that is not among `known`.
+  void check_arms(const std::vector<std::string>& known) const;
+};
+
+/// Errors: Code::config with "name:line:column".
+Claims parse_claims(std::string_view text, std::string_view file_name);
+
+enum class Outcome { holds, inconclusive, fails, not_shown };
+std::string_view outcome_name(Outcome outcome);  ///< "holds", "inconclusive", "fails", "not shown"
+std::optional<Outcome> outcome_of(std::string_view name);
+
+/// What became of a claim; complete enough to be stored and shown without the claims file.
+struct Verdict {
+  struct Seed {
+    int64_t seed = 0;
+    double value = 0;
+  };
+
+  std::string id, text, source, kind, expression, unit, note;
+  Outcome outcome = Outcome::inconclusive;
+  std::vector<Seed> seeds;              ///< value of the expression for each paired seed
+  Interval interval;
+  double margin = 0;                    ///< or half width of the band
+  std::optional<int64_t> seeds_needed;  ///< inconclusive without a reason: how many would decide; nothing: more
+                                        ///< than kMostSeeds
+  std::string reason;                   ///< why there is nothing to judge, if so
+  std::string caution;                  ///< what to keep in mind
+};
+
+/// Superiority and trend hold when the whole 95 % interval lies above the margin and fail when it lies
+/// wholly below; equivalence holds when it lies within the band and fails when wholly outside. Anything
+/// else, fewer than two paired seeds, or a seed without a value is inconclusive. Seeds count when every
+/// arm of the expression has finished them.
+Verdict judge(const Claim& claim, const Claims& claims, const std::vector<RunRecord>& runs, std::string_view profile);
+
+/// Verdicts of all claims in the order of the file.
+std::vector<Verdict> judge_all(const Claims& claims, const std::vector<RunRecord>& runs, std::string_view profile);
+
+}  // namespace etude::report
