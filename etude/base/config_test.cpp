@@ -412,7 +412,9 @@ TEST(Override, RefusesAndChangesNothing) {
 
 std::string shown(const std::vector<Change>& changes) {
   std::string out;
-  for (const auto& [key, before, after] : changes) out += key + ": " + before + " -> " + after + "\n";
+  for (const auto& [key, before, after] : changes) {
+    out.append(key).append(": ").append(before).append(" -> ").append(after).append("\n");
+  }
   return out;
 }
 

@@ -290,6 +290,7 @@ TEST(LiveLine, EndsItsLineWhenUnwound) {
 TEST(Log, ThreadsDontMixTheirLines) {
   const Result out = in_pipe([] {
     std::vector<std::thread> threads;
+    threads.reserve(4);
     for (int t = 0; t < 4; ++t) {
       threads.emplace_back([t] {
         for (int i = 0; i < 200; ++i) inform(std::string(20, static_cast<char>('a' + t)));

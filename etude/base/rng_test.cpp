@@ -140,8 +140,8 @@ struct Moments {
 
 template <class Draw>
 Moments moments(int n, Draw draw) {
-  std::vector<double> xs;
-  for (int i = 0; i < n; ++i) xs.push_back(draw());
+  std::vector<double> xs(static_cast<size_t>(n));
+  for (double& x : xs) x = draw();
   Moments m;
   for (const double x : xs) m.mean += x / n;
   for (const double x : xs) m.variance += (x - m.mean) * (x - m.mean) / n;
@@ -218,6 +218,13 @@ double surprise(const std::vector<int>& counts) {
   return (chi - freedom) / std::sqrt(2 * freedom);
 }
 
+std::vector<int> values(const std::map<std::vector<int64_t>, int>& counts) {
+  std::vector<int> out;
+  out.reserve(counts.size());
+  for (const auto& [order, count] : counts) out.push_back(count);
+  return out;
+}
+
 TEST(Rng, BelowIsUniformWithoutBias) {
   for (const int64_t n : {1, 2, 3, 7, 10, 100}) {
     Rng rng = test_rng(n);
@@ -246,9 +253,7 @@ TEST(Rng, PermutationsAreUniform) {
   std::map<std::vector<int64_t>, int> seen;
   for (int i = 0; i < 24000; ++i) seen[rng.permutation(4)]++;
   ASSERT_EQ(seen.size(), 24u);
-  std::vector<int> counts;
-  for (const auto& [order, count] : seen) counts.push_back(count);
-  EXPECT_LT(surprise(counts), 5);
+  EXPECT_LT(surprise(values(seen)), 5);
   EXPECT_TRUE(rng.permutation(0).empty());
 }
 
@@ -365,9 +370,7 @@ TEST(Permuted, SmallSetsSeeAllOrders) {
     seen[order]++;
   }
   ASSERT_EQ(seen.size(), 24u);
-  std::vector<int> counts;
-  for (const auto& [order, count] : seen) counts.push_back(count);
-  EXPECT_LT(surprise(counts), 6);
+  EXPECT_LT(surprise(values(seen)), 6);
 }
 
 }  // namespace
