@@ -2,6 +2,8 @@
 
 #include <sched.h>
 
+#include <cmath>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -17,7 +19,8 @@ void write_rows(const std::string& directory, const Fit& fit) {
   for (const auto& [name, rows] : fit.rows) {
     file::make_directories(directory + "/rows");
     std::string lines;
-    for (const Row& row : rows) lines += nlohmann::json{{"id", row.id}, {"value", row.value}, {"weight", row.weight}}.dump() + "\n";
+    for (const Row& row : rows)
+      lines += nlohmann::json{{"item", row.id}, {"value", row.value}, {"weight", row.weight}}.dump() + "\n";
     file::write_atomically(directory + "/rows/" + name + ".jsonl", lines);
   }
 }
@@ -33,27 +36,69 @@ nlohmann::json result_of(const Recipe& recipe, const Fit& fit) {
           {"profile", recipe.profile},
           {"seed", recipe.options.seed},
           {"recipe_hash", recipe.hash()},
+          {"commit", source_commit()},
           {"values", values},
           {"cost",
-           {{"seconds", c.seconds}, {"step_seconds", c.step_seconds}, {"evaluate_seconds", c.evaluate_seconds}, {"checkpoint_seconds", c.checkpoint_seconds}, {"wait_fraction", c.step_seconds > 0 ? c.wait_seconds / c.step_seconds : 0.0},
-            {"peak_bytes", c.peak_bytes}, {"flops", c.flops}, {"bytes", c.bytes}, {"messages", c.messages}, {"rounds", c.rounds}, {"parameters", c.parameters}}},
-          {"machine", {{"processor", processor_name()}, {"threads", recipe.options.threads}, {"isa", at::get_cpu_capability()}, {"libtorch", TORCH_VERSION}}}};
+           {{"seconds", c.seconds},
+            {"step_seconds", c.step_seconds},
+            {"evaluate_seconds", c.evaluate_seconds},
+            {"checkpoint_seconds", c.checkpoint_seconds},
+            {"wait_fraction", c.step_seconds > 0 ? c.wait_seconds / c.step_seconds : 0.0},
+            {"peak_bytes", c.peak_bytes},
+            {"flops", c.flops},
+            {"bytes", c.bytes},
+            {"messages", c.messages},
+            {"rounds", c.rounds},
+            {"parameters", c.parameters}}},
+          {"machine",
+           {{"processor", processor_name()},
+            {"threads", recipe.options.threads},
+            {"isa", at::get_cpu_capability()},
+            {"libtorch", TORCH_VERSION}}}};
 }
 
-/// Tells what differs from an earlier run of the same arm and seed.
-void show_difference(const Recipe& recipe, const std::string& out, const std::string& own) {
+/// Tells what differs from the most similar earlier run of the same arm and seed.
+void tell_difference(const Recipe& recipe, const std::string& out, const std::string& own) {
   const std::string folder = out + "/" + recipe.method + "-" + recipe.arm;
   const std::string suffix = "-s" + std::to_string(recipe.options.seed);
+  std::string nearest_run;
+  std::vector<Change> least;
   for (const std::string& name : file::list(folder)) {
     const std::string other = folder + "/" + name;
     if (other == own || !name.ends_with(suffix) || !file::exists(other + "/recipe.toml")) continue;
-    const auto changes = difference(read_toml(other + "/recipe.toml"), recipe.resolved);
-    if (changes.empty()) continue;
-    std::string text = "a new run: it differs from " + other + " in";
-    for (const Change& change : changes) text += "\n  " + change.key + ": " + change.before + " -> " + change.after;
-    note(text);
-    return;
+    std::vector<Change> changes;
+    try {
+      changes = difference(read_toml(other + "/recipe.toml"), recipe.resolved);
+    } catch (const Error& unreadable) {
+      note(unreadable.what());  // that run's own command will say so
+      continue;
+    }
+    if (changes.empty() || (!nearest_run.empty() && changes.size() >= least.size())) continue;
+    nearest_run = other;
+    least = std::move(changes);
   }
+  if (nearest_run.empty()) return;
+  std::string text = "a new run; it differs from " + nearest_run + " in";
+  for (const Change& change : least) text += "\n  " + change.key + ": " + change.before + " -> " + change.after;
+  inform(text);
+}
+
+/// Messages go to the run's log.txt as long as this lives.
+struct LogFile {
+  explicit LogFile(const std::string& path) { set_log_file(path); }
+  ~LogFile() { set_log_file(""); }
+  LogFile(const LogFile&) = delete;
+};
+
+/// What a reader of result.json may rely on. Errors: Code::checkpoint.
+void read_result(const std::string& directory, Outcome& outcome) {
+  const std::string path = directory + "/result.json";
+  const nlohmann::json result = nlohmann::json::parse(file::read(path), nullptr, false);
+  const auto values = result.is_object() ? result.find("values") : result.end();
+  if (values == result.end() || !values->is_object())
+    throw Error(Code::checkpoint, "the result of this run can't be read", path, "--fresh trains it again");
+  for (const auto& [name, value] : values->items())
+    outcome.values[name] = value.is_number() ? value.get<double>() : std::nan("");
 }
 
 }  // namespace
@@ -70,6 +115,46 @@ int available_cores() {
   return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
 }
 
+std::string source_commit() {
+  std::error_code none;
+  namespace fs = std::filesystem;
+  for (fs::path at = fs::read_symlink("/proc/self/exe", none).parent_path(); at.has_relative_path();
+       at = at.parent_path()) {
+    std::ifstream head(at / ".git" / "HEAD");
+    std::string line, commit;
+    if (!std::getline(head, line)) continue;
+    if (!line.starts_with("ref: ")) return line;
+    const std::string branch = line.substr(5);
+    if (std::ifstream loose(at / ".git" / branch); std::getline(loose, commit)) return commit;
+    std::ifstream packed(at / ".git" / "packed-refs");
+    while (std::getline(packed, line))
+      if (line.ends_with(" " + branch)) return line.substr(0, line.find(' '));
+    return "";
+  }
+  return "";
+}
+
+NamedTensors trained_weights(const std::string& directory) {
+  const std::string finished = directory + "/model.safetensors";
+  if (file::exists(finished)) return read_safetensors(finished).tensors;
+  std::optional<Snapshot> snapshot;
+  if (file::is_directory(directory + "/checkpoints")) {
+    const file::Lock lock(directory + "/lock");  // a writer's files that are being written are not leavings
+    snapshot = Checkpoints(directory).load_latest();
+  }
+  if (!snapshot)
+    throw Error(Code::checkpoint, "there is no trained model", directory,
+                "etude run METHOD trains one and names its directory");
+  const std::string own = "replica-0/net/", frozen = "frozen/";
+  NamedTensors weights;
+  for (const auto& [name, value] : snapshot->tensors)
+    if (name.starts_with(own))
+      weights.emplace_back(name.substr(own.size()), value);
+    else if (name.starts_with(frozen))
+      weights.emplace_back(name.substr(frozen.size()), value);
+  return weights;
+}
+
 std::string run_directory(const Recipe& recipe, const std::string& out) { return out + "/" + recipe.run_name(); }
 bool is_finished(const std::string& directory) { return file::exists(directory + "/result.json"); }
 
@@ -82,18 +167,17 @@ Outcome run_recipe(const Recipe& recipe, const Registry& registry, const RunSett
     for (const std::string& name : file::list(outcome.directory))
       if (name != "lock") file::remove_all(outcome.directory + "/" + name);
   if (is_finished(outcome.directory)) {
-    const nlohmann::json result = nlohmann::json::parse(file::read(outcome.directory + "/result.json"), nullptr, false);
-    if (result.is_discarded() || !result.contains("values")) throw Error(Code::checkpoint, "result.json cannot be read", outcome.directory, "use --fresh to train again");
-    for (const auto& [name, value] : result["values"].items()) outcome.values[name] = value.is_null() ? std::nan("") : value.get<double>();
+    read_result(outcome.directory, outcome);
     outcome.finished = outcome.was_finished = true;
     return outcome;
   }
-  show_difference(recipe, settings.out, outcome.directory);
+  const LogFile log(outcome.directory + "/log.txt");
+  const std::string stored = outcome.directory + "/recipe.toml";
+  if (!file::exists(stored)) tell_difference(recipe, settings.out, outcome.directory);
   at::set_num_threads(static_cast<int>(recipe.options.threads));
   const TrainStage stage = make_stage(recipe, registry);
   inform(describe(stage));
-  file::write_atomically(outcome.directory + "/recipe.toml", to_toml(recipe.resolved));
-  set_log_file(outcome.directory + "/log.txt");
+  if (!file::exists(stored)) file::write_atomically(stored, to_toml(recipe.resolved));
   Surroundings around;
   around.directory = outcome.directory;
   around.interrupted = settings.interrupted;
@@ -110,7 +194,6 @@ Outcome run_recipe(const Recipe& recipe, const Registry& registry, const RunSett
     write_rows(outcome.directory, result);
     file::write_atomically(outcome.directory + "/result.json", result_of(recipe, result).dump(2) + "\n");
   }
-  set_log_file("");
   return outcome;
 }
 

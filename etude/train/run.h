@@ -2,13 +2,16 @@
 // A run on disk: where it lives, what it leaves, and what "the same command" means.
 //
 //   runs/<method>-<arm>/<hash of the resolved recipe>-s<seed>/
-//     recipe.toml      resolved: every default written out
-//     metrics.jsonl    a line per measurement
-//     checkpoints/     the newest states
+//     recipe.toml         resolved: every default written out
+//     metrics.jsonl       a line per measurement
+//     checkpoints/        the newest states
 //     rows/<eval>.jsonl   a line per sample of the last evaluation
 //     model.safetensors   the nets of replica 0
-//     result.json      written last: the run is finished
+//     result.json         written last: the run is finished
+//     log.txt             all messages, of every process that worked on it
 //     lock
+//
+// The same recipe and seed have the same directory, so the same command goes on with a run, or finds it finished.
 
 #include <functional>
 #include <string>
@@ -20,28 +23,34 @@ namespace etude {
 
 struct RunSettings {
   std::string out = "runs";
-  bool fresh = false;                                   ///< removes what is there first
-  std::function<bool()> interrupted;
+  bool fresh = false;                 ///< removes what is there first
+  std::function<bool()> interrupted;  ///< polled after each step: save and leave
   std::function<void(const Progress&)> progress;
 };
 
 struct Outcome {
   std::string directory;
   bool finished = false;
-  bool was_finished = false;   ///< nothing was trained
+  bool was_finished = false;  ///< nothing was trained
   std::map<std::string, double> values;
   Cost cost;
 };
 
-/// Trains a recipe, goes on with it, or finds it finished. Errors: see fit().
+/// Trains a recipe, goes on with it, or finds it finished. Tells what differs from earlier runs of the same arm
+/// and seed. Errors: Code::checkpoint if another process works on it; Code::io where nothing can be written; see fit().
 Outcome run_recipe(const Recipe& recipe, const Registry& registry, const RunSettings& settings);
 /// The directory of a recipe's run.
 std::string run_directory(const Recipe& recipe, const std::string& out);
 /// Whether that directory holds a finished run.
 bool is_finished(const std::string& directory);
+/// The weights of a run's nets, as "net/parameter": of a finished run, else those of its newest checkpoint.
+/// Errors: Code::checkpoint when there is neither.
+NamedTensors trained_weights(const std::string& directory);
 /// "Intel(R) Xeon(R) ...", from the kernel.
 std::string processor_name();
 /// Cores this process may use.
 int available_cores();
+/// The commit of the checkout that the program lies in; "" if it lies in none.
+std::string source_commit();
 
 }  // namespace etude

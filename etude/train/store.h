@@ -14,25 +14,42 @@
 
 namespace etude {
 
-/// An append-only list of rows, for memories that grow (a replay buffer). Full chunks are written once, beside
-/// the checkpoints, and only referred to afterwards.
+/// An append-only list of rows, for memories that grow (a replay buffer). Kept on the CPU. Full chunks are
+/// written once, beside the checkpoints, and only referred to afterwards.
 class Segments {
  public:
   static constexpr int64_t kChunk = 4096;  ///< rows in a full chunk
 
   /// Appends rows: tensors by name, all with the same first dimension. Names, shapes and types are fixed by the
-  /// first call. Errors: Code::internal when they differ.
+  /// first call. Errors: Code::internal when they differ; nothing is appended then.
   void append(const std::map<std::string, Tensor>& rows);
   int64_t size() const { return size_; }
-  /// The rows of these indices (int64), by name. Errors: Code::internal out of range.
+  /// The rows of these indices, by name, in that order; no columns before the first append.
+  /// Errors: Code::internal out of range.
   std::map<std::string, Tensor> get(const std::vector<int64_t>& rows) const;
 
   using Chunk = std::map<std::string, Tensor>;
-  const std::vector<Chunk>& chunks() const { return chunks_; }  ///< all but the last are full
+  const std::vector<Chunk>& chunks() const { return chunks_; }  ///< all but the last are full; not to be written to
+  /// Errors: Code::checkpoint unless these are chunks as chunks() gives them.
   void restore(std::vector<Chunk> chunks);
 
  private:
+  /// Memory in which the last chunk grows. A copy of the list shares the rows but grows in memory of its own.
+  struct Room {
+    Room() = default;
+    Room(Room&&) = default;
+    Room& operator=(Room&&) = default;
+    Room(const Room&) {}
+    Room& operator=(const Room& other) {
+      if (this != &other) columns.clear();
+      return *this;
+    }
+    Chunk columns;
+  };
+  void append_to_last(const Chunk& rows, int64_t begin, int64_t count);
+
   std::vector<Chunk> chunks_;
+  Room room_;
   int64_t size_ = 0;
 };
 
@@ -63,8 +80,11 @@ class Store {
     return names;
   }
 
-  /// Numbers, integers and texts; doubles survive to the bit.
+  /// Numbers, integers and texts, as JSON that survives being written to the bit: also doubles that are not
+  /// finite and texts that are not UTF-8.
   nlohmann::json host() const;
+  /// Exactly what host() gave, whatever was there. References to names that stay remain valid.
+  /// Errors: Code::checkpoint.
   void restore_host(const nlohmann::json& host);
 
   /// A part of this store under a prefix; names in it stay apart from all others.
@@ -83,7 +103,10 @@ class Store {
 class Store::View {
  public:
   View(Store& store, std::string prefix) : store_(store), prefix_(std::move(prefix)) {}
-  template <class Init> Tensor& tensor(const std::string& name, const Init& init) { return store_.tensor(prefix_ + name, init); }
+  template <class Init>
+  Tensor& tensor(const std::string& name, const Init& init) {
+    return store_.tensor(prefix_ + name, init);
+  }
   Tensor& tensor(const std::string& name) { return store_.tensor(prefix_ + name); }
   bool has_tensor(const std::string& name) const { return store_.has_tensor(prefix_ + name); }
   void drop(const std::string& name) { store_.drop(prefix_ + name); }
