@@ -129,8 +129,17 @@ Claim make_claim(const ClaimOptions& options, const Config& table, std::string_v
   require(options.band.has_value() == band, "band",
           name + " is of kind '" + options.kind + "' and has " + (options.band ? "a band" : "no band"),
           "superiority and trend have a margin, equivalence has a band");
-  Claim claim{options.id, options.text, options.source, options.kind, options.unit, options.note, options.profile,
-              options.expression, options.margin.value_or(0), options.band.value_or(0), {}};
+  Claim claim{options.id,
+              options.text,
+              options.source,
+              options.kind,
+              options.unit,
+              options.note,
+              options.profile,
+              options.expression,
+              options.margin.value_or(0),
+              options.band.value_or(0),
+              {}};
   if (shown) claim.parsed = Expression::parse(claim.expression, StringPlace(source, table.find("expression")->origin));
   return claim;
 }
@@ -247,10 +256,14 @@ Claims parse_claims(std::string_view text, std::string_view file_name) {
 
 std::string_view outcome_name(Outcome outcome) {
   switch (outcome) {
-    case Outcome::holds: return "holds";
-    case Outcome::fails: return "fails";
-    case Outcome::not_shown: return "not shown";
-    case Outcome::inconclusive: break;
+    case Outcome::holds:
+      return "holds";
+    case Outcome::fails:
+      return "fails";
+    case Outcome::not_shown:
+      return "not shown";
+    case Outcome::inconclusive:
+      break;
   }
   return "inconclusive";
 }

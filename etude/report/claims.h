@@ -36,7 +36,7 @@ struct Claim {
   std::string id, text, source, kind = "superiority", unit, note, profile;
   std::string expression;  ///< as written
   double margin = 0, band = 0;
-  Expression parsed;       ///< empty for claims that are not shown
+  Expression parsed;  ///< empty for claims that are not shown
 };
 
 /// How a metric is named and drawn.
@@ -79,7 +79,7 @@ struct Verdict {
 
   std::string id, text, source, kind, expression, unit, note;
   Outcome outcome = Outcome::inconclusive;
-  std::vector<Seed> seeds;              ///< value of the expression for each paired seed
+  std::vector<Seed> seeds;  ///< value of the expression for each paired seed
   Interval interval;
   double margin = 0;                    ///< or half width of the band
   std::optional<int64_t> seeds_needed;  ///< inconclusive without a reason: how many would decide; nothing: more

@@ -15,11 +15,11 @@ namespace etude::report {
 struct Expression::Node {
   std::string op;  ///< "+", "-", "*", "/", "negate", "number" or the function's name
   double number = 0;
-  Count count;                     ///< of value() and reach(); the end of the run when absent
+  Count count;  ///< of value() and reach(); the end of the run when absent
   bool at_end = true;
   std::vector<std::string> words;  ///< arm, metric or name
   std::vector<Node> operands;
-  size_t first_list = 0;           ///< of slope(): how many operands are x
+  size_t first_list = 0;  ///< of slope(): how many operands are x
 };
 
 namespace {
@@ -38,13 +38,20 @@ constexpr Function kFunctions[] = {{"value", "a?mt"}, {"reach", "amxu"}, {"best"
 
 std::string_view description(char argument) {
   switch (argument) {
-    case 'a': return "an arm";
-    case 'm': return "a metric";
-    case 'n': return "the name of a cost";
-    case 't': return "a time such as end, 50% or 400 steps";
-    case 'u': return "a unit such as steps or bytes";
-    case 'l': return "a list [x, ...]";
-    default: return "an expression";
+    case 'a':
+      return "an arm";
+    case 'm':
+      return "a metric";
+    case 'n':
+      return "the name of a cost";
+    case 't':
+      return "a time such as end, 50% or 400 steps";
+    case 'u':
+      return "a unit such as steps or bytes";
+    case 'l':
+      return "a list [x, ...]";
+    default:
+      return "an expression";
   }
 }
 
@@ -150,13 +157,14 @@ class ExpressionParser {
     const size_t begin = at_;
     while (at_ < text_.size() && (std::isalnum(static_cast<unsigned char>(text_[at_])) || text_[at_] == '_')) ++at_;
     const std::string name(text_.substr(begin, at_ - begin));
-    const auto* function = std::find_if(std::begin(kFunctions), std::end(kFunctions),
-                                        [&](const Function& f) { return f.name == name; });
+    const auto* function =
+        std::find_if(std::begin(kFunctions), std::end(kFunctions), [&](const Function& f) { return f.name == name; });
     if (function == std::end(kFunctions)) {
       std::vector<std::string> names;
       for (const auto& f : kFunctions) names.emplace_back(f.name);
       fail_at(begin, "unknown function '" + name + "'",
-              did_you_mean(name, names, "there are value, reach, best, peak, mean, cost, slope, log, exp, sqrt, abs, max, min"));
+              did_you_mean(name, names,
+                           "there are value, reach, best, peak, mean, cost, slope, log, exp, sqrt, abs, max, min"));
     }
     expect('(', "after " + name);
     Node node{name, 0, {}, true, {}, {}, 0};
@@ -185,7 +193,8 @@ class ExpressionParser {
       const bool more = first ? at_ < text_.size() && text_[at_] != ')' : take(',');
       if (!more && optional) break;
       if (!more)
-        fail("expected " + std::string(description(kind)) + " in " + std::string(function.name) + "(), found " + next());
+        fail("expected " + std::string(description(kind)) + " in " + std::string(function.name) + "(), found " +
+             next());
       argument(kind, node);
       first = false;
     }
@@ -310,7 +319,8 @@ class Evaluation {
     const RunRecord& run = *scene_.runs.at(node.words[0]);
     if (node.op == "cost") {
       const auto found = run.cost.find(node.words[1]);
-      return found == run.cost.end() ? missing(run.arm + " has no cost '" + node.words[1] + "'") : Value{found->second, {}};
+      return found == run.cost.end() ? missing(run.arm + " has no cost '" + node.words[1] + "'")
+                                     : Value{found->second, {}};
     }
     const std::string& metric = node.words.size() > 1 ? node.words[1] : scene_.metric;
     const Series* series = run.find(metric);
@@ -378,7 +388,8 @@ std::vector<std::string> Expression::arms() const {
 void Expression::check_arms(const std::vector<std::string>& known) const {
   for (const auto& [arm, place] : mentions_)
     if (std::find(known.begin(), known.end(), arm) == known.end())
-      throw Error(Code::config, "unknown arm '" + arm + "'", place, did_you_mean(arm, known, "arms are the files of the method's arms folder"));
+      throw Error(Code::config, "unknown arm '" + arm + "'", place,
+                  did_you_mean(arm, known, "arms are the files of the method's arms folder"));
 }
 
 }  // namespace etude::report

@@ -25,14 +25,12 @@ std::string shown(const nlohmann::json& value) {
 
 }  // namespace
 
-JsonObject::JsonObject(const nlohmann::json& value, std::string where)
-    : value_(&value), where_(std::move(where)) {
+JsonObject::JsonObject(const nlohmann::json& value, std::string where) : value_(&value), where_(std::move(where)) {
   if (!value.is_object()) fail("expected a JSON object, found " + shown(value));
 }
 
 void JsonObject::fail(const std::string& what) const {
-  throw Error(Code::checkpoint, what, where_,
-              "the file is damaged or from another version; remove its folder to run it again");
+  throw Error(Code::checkpoint, what, where_, "the file is damaged or from another version of Etude; make it again");
 }
 
 const nlohmann::json* JsonObject::find(std::string_view key) const {
@@ -58,9 +56,9 @@ std::string JsonObject::string(std::string_view key, std::string_view otherwise)
 
 int64_t JsonObject::integer(std::string_view key) const {
   const auto& value = at(key);
-  const bool fits = value.is_number_integer() &&
-                    !(value.is_number_unsigned() &&
-                      value.get<uint64_t>() > uint64_t(std::numeric_limits<int64_t>::max()));
+  const bool fits =
+      value.is_number_integer() &&
+      !(value.is_number_unsigned() && value.get<uint64_t>() > uint64_t(std::numeric_limits<int64_t>::max()));
   if (!fits) fail("member '" + std::string(key) + "' is " + shown(value) + ", not an integer");
   return value.get<int64_t>();
 }
@@ -79,9 +77,7 @@ double JsonObject::to_number(const nlohmann::json& value, std::string_view key) 
 
 double JsonObject::number(std::string_view key) const { return to_number(at(key), key); }
 
-double JsonObject::number(std::string_view key, double otherwise) const {
-  return has(key) ? number(key) : otherwise;
-}
+double JsonObject::number(std::string_view key, double otherwise) const { return has(key) ? number(key) : otherwise; }
 
 bool JsonObject::boolean(std::string_view key) const {
   const auto& value = at(key);
@@ -132,15 +128,13 @@ nlohmann::json parse_json(std::string_view text, const std::string& name) {
     const auto end = std::min(error.byte, text.size());
     const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(end), '\n');
     throw Error(Code::checkpoint, "not valid JSON", name + ":" + std::to_string(line),
-                "the file is damaged; remove its folder to run it again");
+                "the file is damaged; make it again");
   } catch (const nlohmann::json::exception&) {
-    throw Error(Code::checkpoint, "a number that does not fit", name,
-                "the file is damaged; remove its folder to run it again");
+    throw Error(Code::checkpoint, "a number that does not fit", name, "the file is damaged; make it again");
   }
 }
 
-void each_json_line(std::string_view text, const std::string& name,
-                    const std::function<void(const JsonObject&)>& use) {
+void each_json_line(std::string_view text, const std::string& name, const std::function<void(const JsonObject&)>& use) {
   for (int64_t number = 1; !text.empty(); ++number) {
     const auto end = text.find('\n');
     const bool torn = end == std::string_view::npos;
@@ -151,7 +145,7 @@ void each_json_line(std::string_view text, const std::string& name,
     if (value.is_discarded() && torn) return;
     if (value.is_discarded())
       throw Error(Code::checkpoint, "line " + std::to_string(number) + " is not valid JSON", where,
-                  "the file is damaged; remove its folder to run it again");
+                  "the file is damaged; make it again");
     use(JsonObject(value, where));
   }
 }

@@ -26,10 +26,10 @@ class JsonObject {
   double number(std::string_view key) const;  ///< null and "nan" are NaN; "inf" and "-inf" infinite
   double number(std::string_view key, double otherwise) const;
   bool boolean(std::string_view key) const;
-  JsonObject object(std::string_view key) const;                   ///< absent: empty
+  JsonObject object(std::string_view key) const;                      ///< absent: empty
   std::map<std::string, double> numbers(std::string_view key) const;  ///< absent: empty
-  std::vector<JsonObject> objects(std::string_view key) const;     ///< absent: empty
-  std::vector<double> list(std::string_view key) const;            ///< absent: empty
+  std::vector<JsonObject> objects(std::string_view key) const;        ///< absent: empty
+  std::vector<double> list(std::string_view key) const;               ///< absent: empty
   bool has(std::string_view key) const { return find(key) != nullptr; }
 
   /// Errors: Code::checkpoint unless member "v" is `version`.
@@ -50,8 +50,7 @@ nlohmann::json parse_json(std::string_view text, const std::string& name);
 
 /// Calls `use` for each line of a JSON lines file. A last line that has no end and does not parse was
 /// torn by a crash and is left out. Errors: Code::checkpoint with "name:line".
-void each_json_line(std::string_view text, const std::string& name,
-                    const std::function<void(const JsonObject&)>& use);
+void each_json_line(std::string_view text, const std::string& name, const std::function<void(const JsonObject&)>& use);
 
 /// JSON text of a number: shortest form that reads back to the same double; null if not finite.
 nlohmann::json number_or_null(double value);

@@ -67,8 +67,8 @@ void read_result(const std::string& path, RunRecord& into) {
   into.final = result.numbers("values");
   into.cost = result.numbers("cost");
   const auto machine = result.object("machine");
-  into.machine = {machine.string("processor", ""), machine.string("isa", ""),
-                  machine.string("libtorch", ""), machine.integer("threads", 0)};
+  into.machine = {machine.string("processor", ""), machine.string("isa", ""), machine.string("libtorch", ""),
+                  machine.integer("threads", 0)};
 }
 
 /// What a partial run can say about itself: its recipe and the name of its folder.
@@ -144,8 +144,7 @@ RunRecord read_run(const std::string& directory) {
   RunRecord record;
   record.directory = directory;
   read_identity(directory, record);
-  if (const auto path = directory + "/metrics.jsonl"; file::exists(path))
-    parse_metrics(file::read(path), path, record);
+  if (const auto path = directory + "/metrics.jsonl"; file::exists(path)) parse_metrics(file::read(path), path, record);
   if (const auto path = directory + "/result.json"; file::exists(path)) read_result(path, record);
   read_rows(directory + "/rows", record);
   return record;

@@ -46,10 +46,10 @@ struct RunRecord {
   std::string method, arm, key, directory;
   int64_t seed = 0;
   bool finished = false;
-  std::vector<Counters> points;         ///< counters at each line of metrics.jsonl
-  std::vector<Series> series;           ///< in order of first appearance
-  std::map<std::string, double> final;  ///< last values, from result.json
-  std::map<std::string, double> cost;   ///< seconds, peak_bytes, flops, ... from result.json
+  std::vector<Counters> points;                        ///< counters at each line of metrics.jsonl
+  std::vector<Series> series;                          ///< in order of first appearance
+  std::map<std::string, double> final;                 ///< last values, from result.json
+  std::map<std::string, double> cost;                  ///< seconds, peak_bytes, flops, ... from result.json
   std::map<std::string, std::vector<ItemValue>> rows;  ///< by evaluation: "valid"
   Machine machine;
   std::string commit;

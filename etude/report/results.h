@@ -1,0 +1,97 @@
+#pragma once
+// A comparison as it is at hand, and what is kept of it: results.json beside the method, from which the
+// table of its card is generated.
+
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "etude/report/claims.h"
+#include "etude/report/run_record.h"
+
+namespace etude::report {
+
+struct Paper {
+  std::string title, arxiv, date, organisation;
+};
+
+struct ArmInfo {
+  std::string name, description;
+};
+
+/// Everything that a report shows. A report of a single run has one run, no claims and no verdicts.
+struct Comparison {
+  std::string method, title, about, profile;
+  Paper paper;
+  std::vector<ArmInfo> arms;  ///< in the order of tables; those of the runs if empty
+  std::vector<RunRecord> runs;
+  Claims claims;
+  std::vector<Verdict> verdicts;
+  std::string command, commit, date;
+  Machine machine;
+};
+
+struct SeedResult {
+  int64_t seed = 0;
+  std::string key;
+  std::map<std::string, double> values, cost;  ///< last values of all metrics
+};
+
+struct ArmResult {
+  std::string name, description;
+  std::vector<SeedResult> seeds;  ///< finished runs, ascending
+  std::optional<Interval> items;  ///< of the difference to the reference, over the items of the evaluation
+};
+
+/// The last full comparison, per seed.
+struct Results {
+  std::string method, profile, date, commit, command;
+  Machine machine;
+  MetricStyle metric;
+  std::string reference;      ///< the arm that differences are taken from; empty if there is one arm only
+  std::string claims_sha256;  ///< of the claims file that the verdicts were made with
+  std::vector<ArmResult> arms;
+  std::vector<Verdict> verdicts;
+};
+
+/// Picks out what is kept: finished runs only.
+Results summarise(const Comparison& comparison);
+
+/// An arm as tables show it: means over its seeds, and the paired difference to the reference.
+struct ArmRow {
+  std::string name, description;
+  bool reference = false;
+  int64_t n = 0;
+  double mean = 0, sd = 0;
+  std::optional<Interval> difference, items;
+  std::map<std::string, double> cost;
+};
+std::vector<ArmRow> arm_rows(const Results& results);
+
+/// What tables show of cost, in order: name in result.json, heading, value as text.
+struct CostColumn {
+  std::string_view name, heading;
+  std::string (*text)(double);
+};
+const std::vector<CostColumn>& cost_columns();
+
+/// "+0.041 [+0.035, +0.047] nats, margin 0.02, 5 seeds", or why there is nothing to judge.
+std::string measured_text(const Verdict& verdict);
+/// "about 12 seeds would decide", cautions and notes; may be empty.
+std::string remark_text(const Verdict& verdict);
+
+/// results.json. Doubles survive to the bit. Errors of reading: Code::checkpoint with the place.
+std::string to_json(const Results& results);
+Results parse_results(std::string_view text, const std::string& name);
+void write_results(const std::string& path, const Results& results);
+Results read_results(const std::string& path);
+
+/// The card's table in Markdown: arms, verdicts, and where the numbers are from.
+std::string results_table(const Results& results);
+/// The card with the table between its lines <!-- results --> and <!-- /results --> renewed.
+/// Errors: Code::config if the card lacks them. A card is fresh if this changes nothing.
+std::string with_results(std::string_view card, const Results& results, const std::string& name);
+
+}  // namespace etude::report

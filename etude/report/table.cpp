@@ -1,0 +1,144 @@
+#include "etude/report/table.h"
+
+#include <algorithm>
+#include <sstream>
+
+#include "etude/base/text.h"
+#include "etude/report/format.h"
+
+namespace etude::report {
+namespace {
+
+/// Cells by column; the first row is the heading, the first column flushes left, the others right.
+using Columns = std::vector<std::vector<std::string>>;
+
+constexpr int kGap = 2;
+
+std::string shown(std::string_view text, const TableStyle& style) {
+  return style.unicode ? std::string(text) : plain(text);
+}
+
+std::string repeat(std::string_view text, int times) {
+  std::string result;
+  for (int i = 0; i < times; ++i) result += text;
+  return result;
+}
+
+int width_of(const std::vector<std::string>& column) {
+  int width = 0;
+  for (const auto& cell : column) width = std::max(width, columns(cell));
+  return width;
+}
+
+int width_of(const Columns& table) {
+  int width = -kGap;
+  for (const auto& column : table) width += width_of(column) + kGap;
+  return width;
+}
+
+std::string render(const Columns& table, const TableStyle& style) {
+  std::string text;
+  for (size_t row = 0; row < table[0].size(); ++row) {
+    for (size_t c = 0; c < table.size(); ++c) {
+      const auto& cell = table[c][row];
+      const std::string padding(static_cast<size_t>(width_of(table[c]) - columns(cell)), ' ');
+      text += (c == 0 ? "" : std::string(kGap, ' ')) + (c == 0 ? cell + padding : padding + cell);
+    }
+    while (text.ends_with(' ')) text.pop_back();
+    text += "\n";
+    if (row == 0) text += repeat(style.unicode ? "─" : "-", width_of(table)) + "\n";
+  }
+  return text;
+}
+
+std::string_view mark(Outcome outcome) {
+  switch (outcome) {
+    case Outcome::holds:
+      return "✓";
+    case Outcome::fails:
+      return "✗";
+    case Outcome::not_shown:
+      return "–";
+    case Outcome::inconclusive:
+      break;
+  }
+  return "~";
+}
+
+std::string coloured(Outcome outcome, const std::string& text, const TableStyle& style) {
+  if (!style.colour) return text;
+  const char* code = outcome == Outcome::holds          ? "32"
+                     : outcome == Outcome::fails        ? "31"
+                     : outcome == Outcome::inconclusive ? "33"
+                                                        : "2";
+  return "\x1b[" + std::string(code) + "m" + text + "\x1b[0m";
+}
+
+/// Words of `text` in lines of `width` columns, each line after `indent` blanks but the first.
+std::string wrapped(const std::string& text, int width, int indent) {
+  std::istringstream words(text);
+  std::string result;
+  int used = 0;
+  for (std::string word; words >> word;) {
+    const int length = columns(word);
+    if (used > 0 && used + 1 + length > width) {
+      result += "\n" + std::string(static_cast<size_t>(indent), ' ');
+      used = 0;
+    }
+    result += (used > 0 ? " " : "") + word;
+    used += length + (used > 0 ? 1 : 0);
+  }
+  return result;
+}
+
+}  // namespace
+
+std::string arms_text(const Results& results, const TableStyle& style) {
+  const auto rows = arm_rows(results);
+  const auto& metric = results.metric;
+  std::vector<std::string> arm = {"arm"}, value = {metric.label + (metric.lower_is_better ? " ↓" : " ↑")},
+                           difference = {"vs " + results.reference + " [95 %]"};
+  for (const auto& row : rows) {
+    arm.push_back(row.name);
+    value.push_back(mean_and_sd(row.mean, row.sd, row.n));
+    difference.push_back(row.difference ? mean_and_interval(*row.difference) : "");
+  }
+  Columns quality = {arm, value}, cost = {arm};
+  if (!results.reference.empty()) quality.push_back(difference);
+  for (const auto& [name, heading, text] : cost_columns()) {
+    std::vector<std::string> column = {std::string(heading)};
+    for (const auto& row : rows) {
+      const auto found = row.cost.find(std::string(name));
+      column.push_back(found == row.cost.end() ? "–" : text(found->second));
+    }
+    cost.push_back(std::move(column));
+  }
+  for (auto* table : {&quality, &cost})
+    for (auto& column : *table)
+      for (auto& cell : column) cell = shown(printable(cell), style);
+  Columns whole = quality;
+  whole.insert(whole.end(), cost.begin() + 1, cost.end());
+  if (width_of(whole) <= style.width) return render(whole, style);
+  return render(quality, style) + "\n" + render(cost, style);
+}
+
+std::string verdicts_text(const std::vector<Verdict>& verdicts, const TableStyle& style) {
+  constexpr int kIndent = 16;  // "✓ inconclusive  "
+  const int width = std::max(style.width - kIndent, 20);
+  std::string result;
+  for (const auto& v : verdicts) {
+    std::string name(outcome_name(v.outcome));
+    name.resize(12, ' ');
+    const std::string head = shown(mark(v.outcome), style) + " " + name;
+    const auto lines = {printable(v.text) + (v.source.empty() ? "" : " (" + printable(v.source) + ")"),
+                        printable(measured_text(v)), printable(remark_text(v))};
+    std::string body;
+    for (const auto& line : lines)
+      if (!line.empty())
+        body += (body.empty() ? "" : "\n" + std::string(kIndent, ' ')) + wrapped(shown(line, style), width, kIndent);
+    result += coloured(v.outcome, head, style) + "  " + body + "\n";
+  }
+  return result;
+}
+
+}  // namespace etude::report
