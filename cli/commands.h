@@ -1,10 +1,11 @@
 #pragma once
-// The commands of `etude`. Each file declares one: its options, and what it does.
+// The commands of `etude`. Each add_NAME declares one: its options, its help with examples, and what it does.
 
 #include <CLI/CLI.hpp>
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,40 +18,67 @@ namespace etude::cli {
 struct Session {
   Registry registry;
   bool json = false;
-  int status = 0;   ///< exit code when no error was thrown
+  int status = 0;  ///< exit code when no error was thrown
 };
 
 void add_list(CLI::App& app, Session& session);
 void add_show(CLI::App& app, Session& session);
 void add_run(CLI::App& app, Session& session);
 void add_train(CLI::App& app, Session& session);
+void add_compare(CLI::App& app, Session& session);
 void add_check(CLI::App& app, Session& session);
 void add_eject(CLI::App& app, Session& session);
-void add_compare(CLI::App& app, Session& session);
 void add_generate(CLI::App& app, Session& session);
+void add_report(CLI::App& app, Session& session);
 void add_doctor(CLI::App& app, Session& session);
+void add_version(CLI::App& app, Session& session);
+
+inline constexpr const char* kVersion = "0.1";
+
+// catalogue.cpp: papers, arms, recipes by name
 
 /// A paper of the catalogue.
 struct Paper {
-  std::string slug, title, arxiv, family, date;
+  std::string slug, title, organisation, arxiv, family, date;
   bool built = false;
 };
 std::vector<Paper> catalogue();
 /// Errors: Code::usage with the nearest slug.
 Paper find_paper(const std::string& slug);
+/// The same for a method that has arms. Errors: Code::usage.
+Paper find_built(const std::string& slug);
 
-/// "noloco/diloco", "noloco" (the arm of the method's own name), or a .toml file.
-Recipe find_recipe(const std::string& what, const std::string& profile, const std::vector<std::string>& overrides, const Registry& registry);
+/// "noloco/diloco", "noloco" (the arm of the method's own name), or a .toml file. Errors: Code::usage for unknown
+/// names, profiles and files that aren't there; those of read_recipe().
+Recipe find_recipe(const std::string& what, const std::string& profile, const std::vector<std::string>& overrides,
+                   const Registry& registry);
+/// Whether `what` names a recipe file rather than an arm.
+bool is_file_name(const std::string& what);
 
-/// Ctrl-C: the first asks the run to save and leave, the second leaves at once.
+// train.cpp: one run
+
+/// Ctrl-C (or a hang-up, or SIGTERM): the first asks the run to save and leave, the second leaves at once.
 void catch_interrupts();
 bool interrupted();
 
 /// Trains with a live line (or JSON lines on standard output) and says how it ended. Returns the exit code.
 int run_and_tell(const Recipe& recipe, Session& session, RunSettings settings);
 
-std::string human_time(double seconds);
-std::string human_bytes(double bytes);
-std::string human_count(double count);
+/// What a few steps tell about a run. Nothing is written.
+struct Probe {
+  double step_seconds = 0;      ///< of one step, without what the first one pays
+  double evaluate_seconds = 0;  ///< of one evaluation
+  double seconds = 0;           ///< predicted for the whole run
+  Counters each;                ///< what one step counts
+  Fit fit;
+};
+Probe probe(const Recipe& recipe, const Registry& registry, int64_t steps);
+
+// text.cpp: for people
+
+std::string human_time(double seconds);  ///< "1 min 20 s"
+std::string human_bytes(double bytes);   ///< "2.3 MiB"
+std::string human_count(double count);   ///< "1.2M"
+std::string padded(const std::string& text, int width);
 
 }  // namespace etude::cli

@@ -1,32 +1,32 @@
-// Arms x paired seeds as one graph of runs: each is a process of its own, so that memory and time are its own and the bits
-// are those of running it alone. Finished runs are kept under their key.
+// Arms x paired seeds. Each run is a process of its own, so that its memory and time are its own and its bits are
+// those of running it alone. Finished runs are kept under their key and never trained twice.
 
-#include <fcntl.h>
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include <poll.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cmath>
-#include <csignal>
 #include <iostream>
 #include <nlohmann/json.hpp>
-#include <thread>
 
+#include "cli/child.h"
 #include "cli/commands.h"
-#include "etude/base/assets.h"
+#include "cli/verdicts.h"
 #include "etude/base/file.h"
 #include "etude/base/log.h"
-#include "etude/report/statistics.h"
-
-extern char** environ;
+#include "etude/report/run_record.h"
 
 namespace etude::cli {
 namespace {
 
+constexpr int64_t kProbeSteps = 6;
+constexpr int kLookMilliseconds = 100;
+
 struct Options {
   std::string method, profile = "small", out = "runs", arms;
-  int64_t seeds = 5, jobs = 0;
-  bool plan = false;
+  int64_t seeds = 0, jobs = 0;
+  std::vector<std::string> overrides;
+  bool plan = false, fresh = false, record = false;
 };
 
 struct Job {
@@ -34,8 +34,12 @@ struct Job {
   int64_t seed = 0;
   Recipe recipe;
   std::string directory;
-  pid_t process = -1;
-  bool done = false, failed = false;
+  enum class State { missing, running, finished, failed } state = State::missing;
+  std::unique_ptr<Child> child = {};
+  double predicted = 0;  ///< seconds
+
+  std::string name() const { return arm + " s" + std::to_string(seed); }
+  std::string errors() const { return directory + "/errors.txt"; }
 };
 
 std::vector<std::string> split(const std::string& text) {
@@ -48,175 +52,275 @@ std::vector<std::string> split(const std::string& text) {
   return words;
 }
 
-/// claims.toml names the arms that the first claims need.
-std::vector<std::string> headline(const std::string& method, const std::string& profile) {
-  const auto text = asset("methods/" + method + "/claims.toml");
-  if (profile == "full" || !text) return arms(method);
-  const Config claims = parse_toml(*text, "claims.toml");
-  std::vector<std::string> names;
-  if (const Config* list = claims.find("headline"))
-    for (const Config& name : list->as_list()) names.push_back(name.as_string());
-  return names.empty() ? arms(method) : names;
-}
-
-nlohmann::json result_of(const std::string& directory) { return nlohmann::json::parse(file::read(directory + "/result.json")); }
-
-/// Seconds that a run of this arm will take: as finished ones did, else from three probed steps.
-double predict(const Job& job, const std::vector<Job>& all, std::map<std::string, double>& probed, const Registry& registry) {
-  double sum = 0, n = 0;
-  for (const Job& other : all)
-    if (other.done && other.arm == job.arm) {
-      sum += result_of(other.directory)["cost"].value("seconds", 0.0);
-      n += 1;
-    }
-  if (n > 0) return sum / n;
-  if (auto it = probed.find(job.arm); it != probed.end()) return it->second;
-  TrainStage probe = make_stage(job.recipe, registry);
-  at::set_num_threads(static_cast<int>(job.recipe.options.threads));
-  const double steps = probe.stop.unit == Unit::steps ? probe.stop.amount : 1000;
-  const double evaluations = probe.evaluate.unit == Unit::steps && probe.evaluate.amount > 0 ? std::ceil(steps / probe.evaluate.amount) : 1;
-  probe.stop = Count{8, Unit::steps};
-  probe.evaluate = Count{};
-  const Fit fitted = fit(probe);
-  return probed[job.arm] = fitted.cost.step_seconds / 8 * steps + fitted.cost.evaluate_seconds * evaluations;
-}
-
-void start(Job& job, const Options& o) {
-  std::vector<std::string> words = {"etude", "--quiet", "run", job.recipe.method + "/" + job.arm, "--profile", o.profile, "--out", o.out, "seed=" + std::to_string(job.seed)};
-  std::vector<char*> arguments;
-  for (std::string& word : words) arguments.push_back(word.data());
-  arguments.push_back(nullptr);
-  file::make_directories(job.directory);
-  const std::string errors = job.directory + "/errors.txt";
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
-  posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, errors.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);
-  const int failed = posix_spawn(&job.process, "/proc/self/exe", &actions, nullptr, arguments.data(), environ);
-  posix_spawn_file_actions_destroy(&actions);
-  if (failed != 0) throw Error(Code::internal, "a run could not be started", job.directory);
-}
-
-void print_table(const std::vector<std::string>& arms, const std::vector<Job>& jobs, const std::string& metric) {
-  std::map<std::string, std::map<int64_t, nlohmann::json>> results;
-  for (const Job& job : jobs)
-    if (job.done) results[job.arm][job.seed] = result_of(job.directory);
-  const std::string& reference = arms.front();
-  std::printf("\n%-16s %-17s %-28s %9s %9s %8s %9s\n", "arm", metric.c_str(), ("minus " + reference + " (95 %)").c_str(), "time", "memory", "FLOPs", "sent");
-  for (const std::string& arm : arms) {
-    std::vector<double> values, differences;
-    double seconds = 0, memory = 0, flops = 0, bytes = 0, n = 0;
-    for (const auto& [seed, result] : results[arm]) {
-      values.push_back(result["values"].at(metric));
-      if (results[reference].count(seed)) differences.push_back(values.back() - results[reference][seed]["values"].at(metric).get<double>());
-      seconds += result["cost"]["seconds"].get<double>();
-      memory = std::max(memory, result["cost"]["peak_bytes"].get<double>());
-      flops += result["cost"]["flops"].get<double>();
-      bytes += result["cost"]["bytes"].get<double>();
-      n += 1;
-    }
-    if (values.empty()) continue;
-    const auto own = report::mean_interval(values), paired = report::mean_interval(differences);
-    char difference[64] = "";
-    if (arm != reference && differences.size() > 1) std::snprintf(difference, sizeof difference, "%+.4f [%+.4f, %+.4f]", paired.mean, paired.low, paired.high);
-    std::printf("%-16s %.4f +- %.4f  %-28s %9s %9s %8s %9s\n", arm.c_str(), own.mean, own.sd, difference, human_time(seconds / n).c_str(), human_bytes(memory).c_str(), human_count(flops / n).c_str(), human_bytes(bytes / n).c_str());
+class Comparison {
+ public:
+  Comparison(const Options& options, Session& session)
+      : o_(options), session_(session), paper_(find_built(options.method)), claims_(read_claims(paper_.slug)) {
+    choose_arms();
+    const int64_t seeds = o_.seeds > 0 ? o_.seeds : claims_.seeds;
+    for (int64_t seed = 0; seed < seeds; ++seed)
+      for (const std::string& arm : arms_) add(arm, seed);
+    int64_t threads = 1;
+    for (const Job& job : jobs_) threads = std::max(threads, job.recipe.options.threads);
+    at_once_ = static_cast<size_t>(o_.jobs > 0 ? o_.jobs : std::max<int64_t>(1, available_cores() / threads));
   }
-  std::printf("\nmean +- standard deviation over seeds; differences are paired by seed, with their 95 %% interval\n");
-}
 
-int compare(const Options& o, Session& session) {
-  const Paper paper = find_paper(o.method);
-  if (!paper.built) throw Error(Code::usage, "'" + paper.slug + "' is listed but not built yet", "", "etude list shows which are");
-  const std::vector<std::string> arms = o.arms.empty() ? headline(paper.slug, o.profile) : split(o.arms);
-  std::vector<Job> jobs;
-  for (int64_t seed = 0; seed < o.seeds; ++seed)
-    for (const std::string& arm : arms) {
-      Job job{arm, seed, builtin_recipe(paper.slug, arm, o.profile, {"seed=" + std::to_string(seed)}, session.registry), {}, -1, false, false};
-      job.directory = run_directory(job.recipe, o.out);
-      job.done = is_finished(job.directory);
-      jobs.push_back(std::move(job));
+  int run() {
+    predict();
+    tell_plan();
+    if (o_.plan) return 0;
+    const int status = train();
+    if (interrupted()) {
+      inform("interrupted; what was running is saved, and the same command goes on from there");
+      return static_cast<int>(Code::interrupted);
     }
-  int64_t threads = 1;
-  for (const Job& job : jobs) threads = std::max(threads, job.recipe.options.threads);
-  const auto at_once = static_cast<size_t>(o.jobs > 0 ? o.jobs : std::max<int64_t>(1, available_cores() / threads));
-  std::map<std::string, double> probed;
-  double total = 0;
-  size_t missing = 0;
-  for (const Job& job : jobs)
-    if (!job.done) {
-      total += predict(job, jobs, probed, session.registry);
-      ++missing;
+    conclude();
+    return status;
+  }
+
+ private:
+  void choose_arms() {
+    const std::vector<std::string> all = arms(paper_.slug);
+    if (!o_.arms.empty())
+      arms_ = split(o_.arms);
+    else if (o_.profile == "full" || claims_.headline.empty())
+      arms_ = all;
+    else
+      arms_ = claims_.headline;
+    if (arms_.empty())
+      throw Error(Code::usage, "no arm is named", "--arms",
+                  "names with commas between them; etude show " + paper_.slug + " lists them");
+    std::set<std::string> seen;
+    for (const std::string& arm : arms_)
+      if (!seen.insert(arm).second) throw Error(Code::usage, "arm '" + arm + "' is named twice", "--arms");
+  }
+
+  void add(const std::string& arm, int64_t seed) {
+    std::vector<std::string> overrides = o_.overrides;
+    overrides.push_back("seed=" + std::to_string(seed));
+    Job job{arm, seed, find_recipe(paper_.slug + "/" + arm, o_.profile, overrides, session_.registry), {}};
+    job.directory = run_directory(job.recipe, o_.out);
+    if (is_finished(job.directory) && !o_.fresh) job.state = Job::State::finished;
+    jobs_.push_back(std::move(job));
+  }
+
+  size_t count(Job::State state) const {
+    return static_cast<size_t>(
+        std::count_if(jobs_.begin(), jobs_.end(), [&](const Job& j) { return j.state == state; }));
+  }
+
+  /// Seconds that finished runs of this arm took on average; 0 if there are none.
+  double measured(const std::string& arm) const {
+    double sum = 0, n = 0;
+    for (const Job& job : jobs_) {
+      if (job.state != Job::State::finished || job.arm != arm) continue;
+      const auto cost = report::read_run(job.directory).cost;
+      if (const auto it = cost.find("seconds"); it != cost.end() && it->second > 0) sum += it->second, n += 1;
     }
-  std::cout << paper.slug << ", profile " << o.profile << ": " << arms.size() << " arms x " << o.seeds << " seeds, " << jobs.size() - missing << " runs finished, " << missing << " missing; about " << human_time(total / static_cast<double>(at_once)) << " with "
-            << at_once << (at_once == 1 ? " run" : " runs") << " at once" << std::endl;
-  if (o.plan) {
-    for (const Job& job : jobs)
-      if (!job.done) std::cout << "  " << job.directory << "  about " << human_time(predict(job, jobs, probed, session.registry)) << '\n';
+    return n > 0 ? sum / n : 0;
+  }
+
+  /// From finished runs of the arm, else of any arm, else from a few steps of the first arm.
+  void predict() {
+    std::map<std::string, double> by_arm;
+    double any = 0;
+    for (const std::string& arm : arms_)
+      if (by_arm[arm] = measured(arm); by_arm[arm] > 0) any = std::max(any, by_arm[arm]);
+    if (any == 0 && count(Job::State::missing) > 0)
+      any = probe(jobs_.front().recipe, session_.registry, kProbeSteps).seconds;
+    for (Job& job : jobs_) job.predicted = by_arm[job.arm] > 0 ? by_arm[job.arm] : any;
+  }
+
+  /// Seconds until all is done: what is left, spread over the places, or the longest run.
+  double seconds_left() const {
+    double sum = 0, longest = 0;
+    for (const Job& job : jobs_) {
+      double left = 0;
+      if (job.state == Job::State::missing) left = job.predicted;
+      if (job.state == Job::State::running)
+        left = job.child->heard().any ? job.child->heard().eta_seconds : job.predicted;
+      sum += left;
+      longest = std::max(longest, left);
+    }
+    return std::max(longest, sum / static_cast<double>(at_once_));
+  }
+
+  void tell_plan() const {
+    const size_t missing = count(Job::State::missing);
+    if (session_.json) {
+      nlohmann::json runs = nlohmann::json::array();
+      for (const Job& job : jobs_)
+        runs.push_back({{"arm", job.arm},
+                        {"seed", job.seed},
+                        {"directory", job.directory},
+                        {"finished", job.state == Job::State::finished},
+                        {"predicted_seconds", job.predicted}});
+      std::cout << nlohmann::json{{"event", "plan"},  {"method", paper_.slug}, {"profile", o_.profile},
+                                  {"jobs", at_once_}, {"missing", missing},    {"predicted_seconds", seconds_left()},
+                                  {"runs", runs}}
+                       .dump()
+                << std::endl;
+      return;
+    }
+    std::string text = paper_.slug + ", profile " + o_.profile + ": " + std::to_string(arms_.size()) + " arms x " +
+                       std::to_string(jobs_.size() / arms_.size()) + " seeds, " +
+                       std::to_string(jobs_.size() - missing) + " runs finished, " + std::to_string(missing) +
+                       " missing";
+    if (missing > 0)
+      text += "; about " + human_time(seconds_left()) + " with " + std::to_string(at_once_) +
+              (at_once_ == 1 ? " run" : " runs") + " at once";
+    if (!o_.plan) return inform(text);
+    std::cout << text << '\n';
+    for (const Job& job : jobs_)
+      if (job.state != Job::State::finished)
+        std::cout << "  " << padded(job.name(), 24) << ' ' << padded(human_time(job.predicted), 14) << ' '
+                  << job.directory << '\n';
+  }
+
+  /// Returns 0, or the exit code that says why it could not be started.
+  int start(Job& job) {
+    std::vector<std::string> words = {"--json",    "--quiet",  "run",   paper_.slug + "/" + job.arm,
+                                      "--profile", o_.profile, "--out", o_.out};
+    if (o_.fresh) words.push_back("--fresh");
+    words.insert(words.end(), o_.overrides.begin(), o_.overrides.end());
+    words.push_back("seed=" + std::to_string(job.seed));
+    try {
+      file::make_directories(job.directory);
+      job.child = std::make_unique<Child>(words, job.errors());
+    } catch (const Error& error) {
+      job.state = Job::State::failed;
+      warn(job.arm + ", seed " + std::to_string(job.seed) + ", was not started: " + error.what());
+      return error.exit_code();
+    }
+    job.state = Job::State::running;
     return 0;
   }
-  setenv("OMP_WAIT_POLICY", "passive", 1);
-  catch_interrupts();
-  LiveLine live;
-  const auto begun = std::chrono::steady_clock::now();
-  size_t running = 0, done_here = 0;
-  int status = 0;
-  bool told = false;
-  while (true) {
-    if (interrupted() && !told) {
-      told = true;
-      for (const Job& job : jobs)
-        if (job.process > 0) kill(job.process, SIGINT);
+
+  /// Takes in that a run ended. Returns its exit code.
+  int end(Job& job, int code) {
+    job.child.reset();
+    if (code == 0 && is_finished(job.directory)) {
+      job.state = Job::State::finished;
+      file::remove_all(job.errors());
+      if (session_.json)
+        std::cout << nlohmann::json{{"event", "run_finished"},
+                                    {"arm", job.arm},
+                                    {"seed", job.seed},
+                                    {"directory", job.directory}}
+                         .dump()
+                  << std::endl;
+      return 0;
     }
-    for (Job& job : jobs) {
-      if (job.process <= 0) continue;
-      int how = 0;
-      if (waitpid(job.process, &how, WNOHANG) != job.process) continue;
-      job.process = -1;
-      --running;
-      job.done = is_finished(job.directory);
-      done_here += job.done;
-      if (job.done || interrupted()) continue;
-      job.failed = true;
-      const int code = WIFEXITED(how) ? WEXITSTATUS(how) : 128 + WTERMSIG(how);
-      if (status == 0) status = code;
-      warn(job.arm + ", seed " + std::to_string(job.seed) + " failed with exit code " + std::to_string(code) + ":\n" + file::read(job.directory + "/errors.txt"));
-    }
-    for (Job& job : jobs) {
-      if (interrupted() || running >= at_once) break;
-      if (job.done || job.failed || job.process > 0) continue;
-      start(job, o);
-      ++running;
-    }
-    if (running == 0) break;
-    const double elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
-    char text[160];
-    std::snprintf(text, sizeof text, "%zu/%zu runs | %zu running | %s gone | ETA %s", done_here, missing, running, human_time(elapsed).c_str(),
-                  human_time(done_here > 0 ? elapsed / static_cast<double>(done_here) * static_cast<double>(missing - done_here) : total / static_cast<double>(at_once)).c_str());
-    live.show(text);
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    job.state = interrupted() ? Job::State::missing : Job::State::failed;
+    if (!interrupted())
+      warn(job.arm + ", seed " + std::to_string(job.seed) + ", ended with exit code " + std::to_string(code) + ": " +
+           reported_error(job.errors()) + "\nlog: " + job.directory + "/log.txt");
+    return code == 0 ? static_cast<int>(Code::internal) : code;
   }
-  live.finish();
-  if (interrupted()) {
-    inform("interrupted; what was running is saved, and the same command goes on from there");
-    return static_cast<int>(Code::interrupted);
+
+  std::string live_text(size_t done_before) const {
+    std::string text = std::to_string(count(Job::State::finished) - done_before) + "/" +
+                       std::to_string(jobs_.size() - done_before) + " runs | ";
+    std::string running;
+    for (const Job& job : jobs_) {
+      if (job.state != Job::State::running) continue;
+      const Heard& heard = job.child->heard();
+      running += (running.empty() ? "" : ", ") + job.name() +
+                 (heard.any ? " " + human_count(heard.done) + "/" + human_count(heard.of) : " starts");
+    }
+    return text + running + " | ETA " + human_time(seconds_left());
   }
-  print_table(arms, jobs, "valid/loss");
-  return status;
-}
+
+  /// Trains what is missing. Returns the exit code of the first run that failed, or 0.
+  int train() {
+    catch_interrupts();
+    const size_t done_before = count(Job::State::finished);
+    LiveLine live;
+    int status = 0;
+    bool passed_on = false;
+    while (true) {
+      if (interrupted() && !passed_on) {
+        passed_on = true;
+        for (const Job& job : jobs_)
+          if (job.child) job.child->interrupt();
+      }
+      for (Job& job : jobs_)
+        if (job.child)
+          if (const auto code = job.child->poll())
+            if (const int failed = end(job, *code); failed != 0 && status == 0) status = failed;
+      for (Job& job : jobs_)
+        if (job.state == Job::State::missing && !interrupted() && count(Job::State::running) < at_once_)
+          if (const int failed = start(job); failed != 0 && status == 0) status = failed;
+      if (count(Job::State::running) == 0) break;
+      live.show(live_text(done_before));
+      wait();
+    }
+    live.finish();
+    return status;
+  }
+
+  /// Sleeps until a run says something, or a moment.
+  void wait() const {
+    std::vector<pollfd> pipes;
+    for (const Job& job : jobs_)
+      if (job.child) pipes.push_back({job.child->pipe(), POLLIN, 0});
+    // A pipe whose writer has just died is ready for ever until its process is collected: don't spin on it.
+    const int ready = ::poll(pipes.data(), pipes.size(), kLookMilliseconds);
+    if (ready > 0 &&
+        std::any_of(pipes.begin(), pipes.end(), [](const pollfd& p) { return (p.revents & POLLHUP) != 0; }))
+      ::poll(nullptr, 0, 10);
+  }
+
+  void conclude() const {
+    std::vector<report::RunRecord> runs;
+    for (const Job& job : jobs_)
+      if (job.state == Job::State::finished) runs.push_back(report::read_run(job.directory));
+    if (runs.empty()) return;
+    Conclusion c;
+    c.paper = paper_;
+    c.profile = o_.profile;
+    c.arms = arms_;
+    c.claims = &claims_;
+    c.out = o_.out;
+    c.record = o_.record;
+    c.command = "etude compare " + paper_.slug + " --profile " + o_.profile + " --seeds " +
+                std::to_string(jobs_.size() / arms_.size());
+    for (const std::string& word : o_.overrides) c.command += " " + word;
+    tell_verdicts(c, runs, session_);
+  }
+
+  const Options& o_;
+  Session& session_;
+  Paper paper_;
+  report::Claims claims_;
+  std::vector<std::string> arms_;
+  std::vector<Job> jobs_;
+  size_t at_once_ = 1;
+};
 
 }  // namespace
 
 void add_compare(CLI::App& app, Session& session) {
-  auto* command = app.add_subcommand("compare", "train the arms of a method on paired seeds and compare them")->footer("examples:\n  etude compare noloco --plan\n  etude compare noloco --profile small --seeds 5\n  etude compare noloco --arms noloco,none --profile smoke");
+  auto* command = app.add_subcommand("compare", "train the arms of a method on paired seeds; table, verdicts, report")
+                      ->footer(
+                          "examples:\n"
+                          "  etude compare noloco --plan\n"
+                          "  etude compare noloco\n"
+                          "  etude compare noloco --arms noloco,none --profile smoke --seeds 2\n"
+                          "Finished runs are kept; the same command trains what is missing.");
   auto o = std::make_shared<Options>();
   command->add_option("method", o->method, "slug of the method")->required();
+  command->add_option("overrides", o->overrides, "key=value for the recipes of all arms");
   command->add_option("--profile", o->profile, "size: smoke, small, full")->capture_default_str();
-  command->add_option("--seeds", o->seeds, "paired seeds, from 0")->check(CLI::Range(1, 1000))->capture_default_str();
-  command->add_option("--jobs", o->jobs, "runs at once; 0: cores / threads")->check(CLI::Range(0, 1024));
-  command->add_option("--arms", o->arms, "a,b,c; default: the headline arms, or all for full");
-  command->add_option("--out", o->out, "where runs are kept")->capture_default_str();
+  command->add_option("--seeds", o->seeds, "paired seeds 0..N-1; as the method's claims say if not given")
+      ->check(CLI::Range(1, 1000));
+  command->add_option("--jobs", o->jobs, "runs at once; cores / threads if not given")->check(CLI::Range(1, 1024));
+  command->add_option("--arms", o->arms, "a,b,c; the headline arms if not given, all of them for full");
+  command->add_option("--out", o->out, "where runs and the report are kept")->capture_default_str();
   command->add_flag("--plan", o->plan, "only say what is missing and how long it takes");
-  command->callback([&session, o] { session.status = compare(*o, session); });
+  command->add_flag("--fresh", o->fresh, "train finished runs again");
+  command->add_flag("--record", o->record, "store the results with the method's card (in a checkout)");
+  command->callback([&session, o] { session.status = Comparison(*o, session).run(); });
 }
 
 }  // namespace etude::cli

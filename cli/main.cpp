@@ -1,71 +1,146 @@
 #include <iostream>
+#include <new>
 
 #include "cli/commands.h"
 #include "etude/base/file.h"
 #include "etude/base/log.h"
+#include "etude/base/torch_pch.h"
 
+namespace etude::cli {
 namespace {
 
-int run(int argc, char** argv) {
-  using namespace etude;
-  CLI::App app{"Etude: published training methods, each one runnable and compared with its paper's baselines.\n\n"
-               "  etude list                         the papers\n"
-               "  etude show noloco                  one of them: arms, options\n"
-               "  etude run noloco/diloco            train one arm\n"
-               "  etude compare noloco --plan        what a comparison would train, and how long\n"};
-  app.require_subcommand(1);
-  app.set_help_all_flag("--help-all", "help of all commands");
-  cli::Session session;
+struct Globals {
   bool quiet = false, verbose = false;
   std::string inject;
-  app.add_flag("--json", session.json, "one JSON object a line");
-  app.add_flag("-q,--quiet", quiet, "warnings and errors only");
-  app.add_flag("-v,--verbose", verbose, "say more");
-  app.add_option("--inject", inject, "rehearse a fault: io:N:kill|powercut|enospc|eio");
-  app.fallthrough();
-  register_frame(session.registry);
-  register_methods(session.registry);
-  cli::add_list(app, session);
-  cli::add_show(app, session);
-  cli::add_run(app, session);
-  cli::add_compare(app, session);
-  cli::add_train(app, session);
-  cli::add_eject(app, session);
-  cli::add_check(app, session);
-  cli::add_generate(app, session);
-  cli::add_doctor(app, session);
-  app.parse_complete_callback([&] {
+};
+
+void add_globals(CLI::App& app, Session& session, Globals& globals) {
+  app.add_flag("--json", session.json, "results and messages as one JSON object a line");
+  app.add_flag("-q,--quiet", globals.quiet, "warnings and errors only");
+  app.add_flag("-v,--verbose", globals.verbose, "say more");
+  app.add_option("--inject", globals.inject,
+                 "rehearse a fault: io:N:kill|powercut|enospc|eio at the N-th operation on files");
+  app.parse_complete_callback([&session, &globals] {
     LogSettings log;
-    log.verbosity = quiet ? Verbosity::quiet : verbose ? Verbosity::verbose : Verbosity::normal;
+    log.verbosity = globals.quiet ? Verbosity::quiet : globals.verbose ? Verbosity::verbose : Verbosity::normal;
     log.json = session.json;
     set_log(log);
-    if (!inject.empty()) file::inject(file::Injection::parse(inject));
+    if (!globals.inject.empty()) file::inject(file::Injection::parse(globals.inject));
   });
+}
+
+/// The first argument that is no option: what was meant as a command.
+std::string command_word(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    if (word == "--inject")
+      ++i;
+    else if (!word.starts_with("-"))
+      return word;
+  }
+  return "";
+}
+
+/// The first option that neither the program nor the command has.
+std::string unknown_option(int argc, char** argv, const std::vector<std::string>& known) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = std::string(argv[i]).substr(0, std::string(argv[i]).find('='));
+    if (word.starts_with("--") && word.size() > 2 && std::find(known.begin(), known.end(), word) == known.end())
+      return word;
+  }
+  return "";
+}
+
+/// What CLI11 found wrong, with what was probably meant.
+Error usage_error(const CLI::App& app, const CLI::ParseError& error, int argc, char** argv) {
+  const std::string word = command_word(argc, argv);
+  const CLI::App* command = nullptr;
+  std::vector<std::string> commands, options;
+  const auto add_options = [&](const CLI::App& of) {
+    for (const CLI::Option* option : of.get_options())
+      for (const std::string& name : option->get_lnames()) options.push_back("--" + name);
+  };
+  add_options(app);
+  for (const CLI::App* one : app.get_subcommands([](const CLI::App*) { return true; })) {
+    commands.push_back(one->get_name());
+    if (one->get_name() == word) command = one;
+  }
+  if (!command)
+    return Error(Code::usage, word.empty() ? error.what() : "there is no command '" + word + "'", "",
+                 did_you_mean(word, commands, "etude --help shows the commands"));
+  add_options(*command);
+  const std::string help = "etude " + word + " --help shows its options";
+  if (const std::string unknown = unknown_option(argc, argv, options); !unknown.empty())
+    return Error(Code::usage, "etude " + word + " has no option '" + unknown + "'", "",
+                 did_you_mean(unknown, options, help));
+  return Error(Code::usage, error.what(), "etude " + word, help);
+}
+
+/// LibTorch's complaint, without its stack.
+Error from_torch(const c10::Error& error) {
+  std::string what = error.what_without_backtrace();
+  what = what.substr(0, what.find('\n'));
+  if (what.find("allocate memory") != std::string::npos)
+    return Error(Code::device, "out of memory: " + what, "",
+                 "a smaller source.batch or net, fewer replicas, or compare with --jobs 1");
+  return Error(Code::internal, "LibTorch: " + what, "", "please report it with the command and the recipe");
+}
+
+int run(int argc, char** argv) {
+  CLI::App app{"Etude: published training methods, each one runnable and compared with its paper's baselines."};
+  app.footer(
+      "begin with:\n"
+      "  etude list                    the papers\n"
+      "  etude show noloco             one of them: arms, options, claims\n"
+      "  etude run noloco              train it, on text that is built in\n"
+      "  etude compare noloco --plan   what a comparison would train, and how long that takes\n"
+      "Each command's --help has more.");
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.set_help_all_flag("--help-all", "help of all commands");
+  Session session;
+  Globals globals;
+  add_globals(app, session, globals);
+  register_frame(session.registry);
+  register_methods(session.registry);
+  for (const auto& add : {add_list, add_show, add_run, add_compare, add_train, add_eject, add_check, add_generate,
+                          add_report, add_doctor, add_version})
+    add(app, session);
+  if (argc == 1) {
+    std::cout << app.help();
+    return static_cast<int>(Code::usage);
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);
-    std::vector<std::string> commands;
-    for (const auto* command : app.get_subcommands({})) commands.push_back(command->get_name());
-    const std::string word = argc > 1 ? argv[1] : "";
-    throw Error(Code::usage, error.what(), "", app.get_subcommands().empty() ? did_you_mean(word, commands, "etude --help shows the commands") : "etude " + word + " --help shows its options");
+    throw usage_error(app, error, argc, argv);
   }
   return session.status;
 }
 
+int tell(const Error& error) {
+  report_error(error);
+  return error.exit_code();
+}
+
 }  // namespace
+}  // namespace etude::cli
 
 int main(int argc, char** argv) {
+  using etude::Code, etude::Error, etude::cli::tell;
   etude::guard_standard_streams();
   try {
-    const int status = run(argc, argv);
+    const int status = etude::cli::run(argc, argv);
     std::cout.flush();
     return status;
-  } catch (const etude::Error& error) {
-    etude::report_error(error);
-    return error.exit_code();
+  } catch (const Error& error) {
+    return tell(error);
+  } catch (const c10::Error& error) {
+    return tell(etude::cli::from_torch(error));
+  } catch (const std::bad_alloc&) {
+    return tell(Error(Code::device, "out of memory", "", "a smaller source.batch or net, or fewer replicas"));
   } catch (const std::exception& error) {
-    etude::report_error(etude::Error(etude::Code::internal, error.what(), "", "this is a mistake of ours: please report it with the command"));
-    return static_cast<int>(etude::Code::internal);
+    return tell(Error(Code::internal, error.what(), "", "please report it with the command and the recipe"));
   }
 }

@@ -1,0 +1,211 @@
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cmath>
+#include <csignal>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "cli/child.h"
+#include "cli/commands.h"
+#include "etude/base/log.h"
+#include "etude/base/text.h"
+#include "etude/base/torch_pch.h"
+
+namespace etude::cli {
+namespace {
+
+std::atomic<int> interrupts{0};
+
+/// Only what a signal handler may do.
+void on_interrupt(int) {
+  if (++interrupts > 1) _exit(static_cast<int>(Code::interrupted));
+  if (isatty(STDERR_FILENO) == 0) return;
+  static constexpr std::string_view kText = "\nfinishing this step and saving; once more leaves at once\n";
+  [[maybe_unused]] const ssize_t n = write(STDERR_FILENO, kText.data(), kText.size());
+}
+
+nlohmann::json to_json(const std::map<std::string, double>& values) {
+  nlohmann::json out = nlohmann::json::object();
+  for (const auto& [name, value] : values) out[name] = value;
+  return out;
+}
+
+std::string live_text(const Recipe& recipe, const Progress& p) {
+  char text[256];
+  std::snprintf(text, sizeof text, "%s %s/%s %s | loss %.4f | %.1f ms/step | %s tokens/s | data %.1f%% | ETA %s",
+                recipe.arm.c_str(), plain_number(p.counters[p.stop.unit]).c_str(), plain_number(p.stop.amount).c_str(),
+                std::string(unit_name(p.stop.unit)).c_str(), p.loss, p.step_seconds * 1e3,
+                human_count(p.counters[Unit::tokens] / std::max(1e-9, p.counters[Unit::seconds])).c_str(),
+                p.wait_fraction * 100, human_time(p.seconds_left).c_str());
+  return text;
+}
+
+nlohmann::json progress_json(const Recipe& recipe, const Progress& p) {
+  return {{"event", "progress"},
+          {"arm", recipe.arm},
+          {"seed", recipe.options.seed},
+          {"step", p.counters.step()},
+          {"done", p.counters[p.stop.unit]},
+          {"of", p.stop.amount},
+          {"unit", unit_name(p.stop.unit)},
+          {"loss", p.loss},
+          {"step_seconds", p.step_seconds},
+          {"wait_fraction", p.wait_fraction},
+          {"eta_seconds", p.seconds_left}};
+}
+
+void tell_end(const Outcome& outcome, const Session& session) {
+  if (session.json) {
+    std::cout << nlohmann::json{{"event", outcome.finished ? "finished" : "interrupted"},
+                                {"trained", !outcome.was_finished},
+                                {"directory", outcome.directory},
+                                {"values", to_json(outcome.values)}}
+                     .dump()
+              << std::endl;
+    return;
+  }
+  if (!outcome.finished) return;
+  if (outcome.was_finished) inform("this run is finished already: nothing was trained; --fresh begins anew");
+  for (const auto& [name, value] : outcome.values) std::cout << name << " = " << plain_number(value) << '\n';
+  std::cout << "run: " << outcome.directory << '\n';
+}
+
+struct RunOptions {
+  std::string what, profile, data, out = "runs";
+  std::vector<std::string> overrides, with;
+  bool fresh = false;
+};
+
+void add_common(CLI::App& command, RunOptions& o) {
+  command.add_option("overrides", o.overrides, "key=value of the recipe, for example learner.0.clip=0.5");
+  command.add_option("--data", o.data, "text file, or folder of .txt files: short for data.path=...");
+  command.add_option("--with", o.with, "a technique more, by its kind; its options: with.N.key=value")
+      ->allow_extra_args(false);
+  command.add_option("--out", o.out, "where runs are kept")->capture_default_str();
+  command.add_flag("--fresh", o.fresh, "forget what this run did before");
+}
+
+/// The overrides with what --data and --with stand for; those that the user wrote come last.
+std::vector<std::string> all_overrides(const RunOptions& o, const Registry& registry) {
+  std::vector<std::string> all;
+  if (!o.data.empty()) all.push_back("data.path=" + to_toml_value(Config(o.data)));
+  if (!o.with.empty()) {
+    std::vector<std::string> known;
+    for (const auto& [kind, maker] : registry.techniques()) known.push_back(kind);
+    size_t at = find_recipe(o.what, o.profile, {}, registry).options.with.size();
+    for (const std::string& kind : o.with) {
+      if (!registry.techniques().count(kind))
+        throw Error(Code::usage, "there is no technique '" + kind + "'", "--with", did_you_mean(kind, known));
+      all.push_back("with." + std::to_string(at++) + "={kind = " + to_toml_value(Config(kind)) + "}");
+    }
+  }
+  all.insert(all.end(), o.overrides.begin(), o.overrides.end());
+  return all;
+}
+
+void train(const RunOptions& o, Session& session) {
+  const Recipe recipe = find_recipe(o.what, o.profile, all_overrides(o, session.registry), session.registry);
+  RunSettings settings;
+  settings.out = o.out;
+  settings.fresh = o.fresh;
+  session.status = run_and_tell(recipe, session, settings);
+}
+
+}  // namespace
+
+void catch_interrupts() {
+  struct sigaction action {};
+  action.sa_handler = on_interrupt;
+  action.sa_flags = SA_RESTART;
+  for (int signal : {SIGINT, SIGTERM, SIGHUP}) sigaction(signal, &action, nullptr);
+}
+
+bool interrupted() { return interrupts > 0; }
+
+int run_and_tell(const Recipe& recipe, Session& session, RunSettings settings) {
+  catch_interrupts();
+  leave_with_parent();
+  settings.interrupted = interrupted;
+  LiveLine live;
+  settings.progress = [&](const Progress& p) {
+    if (session.json)
+      std::cout << progress_json(recipe, p).dump() << std::endl;
+    else
+      live.show(live_text(recipe, p));
+  };
+  const Outcome outcome = run_recipe(recipe, session.registry, settings);
+  live.finish();
+  tell_end(outcome, session);
+  if (outcome.finished) return 0;
+  inform("interrupted, and saved in " + outcome.directory + ": the same command goes on from there");
+  return static_cast<int>(Code::interrupted);
+}
+
+Probe probe(const Recipe& recipe, const Registry& registry, int64_t steps) {
+  TrainStage stage = make_stage(recipe, registry);
+  const Count stop = stage.stop, cadence = stage.evaluate;
+  stage.stop = Count{static_cast<double>(steps), Unit::steps};
+  stage.evaluate = Count{};
+  at::set_num_threads(static_cast<int>(recipe.options.threads));
+  Probe result;
+  Surroundings around;
+  around.progress = [&](const Progress& p) { result.step_seconds = p.step_seconds; };
+  result.fit = fit(stage, around);
+  result.evaluate_seconds = result.fit.cost.evaluate_seconds;
+  for (int u = 0; u < kUnits; ++u)
+    result.each[static_cast<Unit>(u)] = result.fit.counters[static_cast<Unit>(u)] / static_cast<double>(steps);
+  if (stop.unit == Unit::seconds) {
+    result.seconds = stop.amount;
+    return result;
+  }
+  const double all_steps = result.each[stop.unit] > 0 ? std::ceil(stop.amount / result.each[stop.unit]) : 0;
+  const double per_cadence =
+      cadence.amount > 0 && cadence.unit != Unit::percent ? result.each[cadence.unit] / cadence.amount : 0;
+  const double evaluations = cadence.unit == Unit::percent && cadence.amount > 0 ? std::floor(100 / cadence.amount)
+                                                                                 : std::floor(all_steps * per_cadence);
+  result.seconds = all_steps * result.step_seconds + std::max(1.0, evaluations) * result.evaluate_seconds;
+  return result;
+}
+
+void add_run(CLI::App& app, Session& session) {
+  auto* command = app.add_subcommand("run", "train one arm of a method")
+                      ->footer(
+                          "examples:\n"
+                          "  etude run noloco\n"
+                          "  etude run noloco/diloco --profile smoke seed=1\n"
+                          "  etude run noloco --data my_texts/ net.model.dim=128 stop=\"1M tokens\"\n"
+                          "The same command goes on with an interrupted run, and finds a finished one.");
+  auto o = std::make_shared<RunOptions>();
+  o->profile = "small";
+  command->add_option("method", o->what, "METHOD, or METHOD/ARM")->required();
+  command->add_option("--profile", o->profile, "size: smoke, small, full")->capture_default_str();
+  add_common(*command, *o);
+  command->callback([&session, o] {
+    if (is_file_name(o->what))
+      throw Error(Code::usage, "'" + o->what + "' is no method", "",
+                  "etude train " + o->what + " trains a recipe of your own");
+    train(*o, session);
+  });
+}
+
+void add_train(CLI::App& app, Session& session) {
+  auto* command = app.add_subcommand("train", "train a recipe of your own")
+                      ->footer(
+                          "examples:\n"
+                          "  etude eject noloco my.toml\n"
+                          "  etude train my.toml\n"
+                          "  etude train my.toml stop=\"100 steps\" seed=3 --out elsewhere");
+  auto o = std::make_shared<RunOptions>();
+  command->add_option("recipe", o->what, "a .toml file")->required();
+  command->add_option("--profile", o->profile, "one of the recipe's [profile.NAME] tables");
+  add_common(*command, *o);
+  command->callback([&session, o] {
+    if (!is_file_name(o->what))
+      throw Error(Code::usage, "'" + o->what + "' is no .toml file", "", "etude run METHOD trains a built-in recipe");
+    train(*o, session);
+  });
+}
+
+}  // namespace etude::cli
