@@ -71,7 +71,8 @@ class Clock::View : public Peers {
 
 Clock::Clock(int replicas, const Link& link, uint64_t seed) : link_(link), seed_(seed) {
   ETUDE_CHECK(replicas >= 1, "a network needs a replica");
-  ETUDE_CHECK(link.median >= 0 && link.spread >= 0 && link.bandwidth > 0 && link.deadline >= 0, "a link that cannot be");
+  ETUDE_CHECK(link.median >= 0 && link.spread >= 0 && link.bandwidth > 0 && link.deadline >= 0,
+              "a link that cannot be");
   for (int r = 0; r < replicas; ++r) views_.push_back(std::make_unique<View>(*this, r, replicas));
 }
 Clock::~Clock() = default;

@@ -19,8 +19,8 @@ namespace etude {
 
 /// Latencies are median * exp(spread * standard normal).
 struct Link {
-  double median = 1;   ///< seconds
-  double spread = 0;   ///< s of lognormal(0, s)
+  double median = 1;                                           ///< seconds
+  double spread = 0;                                           ///< s of lognormal(0, s)
   double bandwidth = std::numeric_limits<double>::infinity();  ///< bytes a second of a replica's own link
   double deadline = 10;  ///< seconds that a receiver waits for one who is not there
 };

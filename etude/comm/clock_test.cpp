@@ -128,7 +128,8 @@ TEST(Clock, TreeWithoutSpreadIsItsDepth) {
 TEST(Clock, TreeOverPairGrowsWithTheLogarithm) {
   const double s = 0.5, pair = std::exp(s * s / 2) * (1 + std::erf(s / 2));
   const std::vector<std::pair<int, double>> expected = {{8, 5.8}, {64, 13}, {256, 19}, {1024, 24}};
-  for (const auto& [N, ratio] : expected) EXPECT_NEAR(tree_all_reduce_seconds(N, s, 400000 / N, 1) / pair / ratio, 1, 0.05) << N;
+  for (const auto& [N, ratio] : expected)
+    EXPECT_NEAR(tree_all_reduce_seconds(N, s, 400000 / N, 1) / pair / ratio, 1, 0.05) << N;
 }
 
 }  // namespace

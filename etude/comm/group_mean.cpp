@@ -37,7 +37,9 @@ Tensor receive_one(Peers& peers, int from, int64_t expected) {
   const std::vector<Tensor> got = peers.receive(from, kTag);
   if (got.empty()) return {};
   if (got.size() != 1 || got.front().numel() != expected)
-    throw Error(Code::comms, "replica " + std::to_string(from) + " sent other values than replica " + std::to_string(peers.me()) + " expects",
+    throw Error(Code::comms,
+                "replica " + std::to_string(from) + " sent other values than replica " + std::to_string(peers.me()) +
+                    " expects",
                 "exchange", "all replicas must hold the same net under the same recipe");
   return got.front();
 }
@@ -58,12 +60,15 @@ void GroupMean::post(Peers& peers, const std::vector<int>& group, const std::vec
   const Tensor flat = round == 0 ? flatten(own) : Tensor();
   for (size_t k = 0; k < group.size(); ++k) {
     if (group[k] == peers.me()) continue;
-    if (group.size() == 2) peers.send(group[k], kTag, {flat});
-    else peers.send(group[k], kTag, {round == 0 ? chunk(flat, k, group.size()) : reduced_});
+    if (group.size() == 2)
+      peers.send(group[k], kTag, {flat});
+    else
+      peers.send(group[k], kTag, {round == 0 ? chunk(flat, k, group.size()) : reduced_});
   }
 }
 
-std::vector<Tensor> GroupMean::collect(Peers& peers, const std::vector<int>& group, const std::vector<Tensor>& own, int round) {
+std::vector<Tensor> GroupMean::collect(Peers& peers, const std::vector<int>& group, const std::vector<Tensor>& own,
+                                       int round) {
   if (group.size() <= 2) return swapped(peers, group, own);
   const size_t n = group.size();
   const Tensor flat = flatten(own);
@@ -73,7 +78,8 @@ std::vector<Tensor> GroupMean::collect(Peers& peers, const std::vector<int>& gro
       if (group[k] != peers.me()) continue;
       const Tensor mine = chunk(flat, k, n);
       for (int member : group)
-        if (Tensor theirs = member == peers.me() ? mine : receive_one(peers, member, mine.numel()); theirs.defined()) present.push_back(theirs);
+        if (Tensor theirs = member == peers.me() ? mine : receive_one(peers, member, mine.numel()); theirs.defined())
+          present.push_back(theirs);
     }
     reduced_ = group_mean(present);
     return {};
@@ -88,11 +94,13 @@ std::vector<Tensor> GroupMean::collect(Peers& peers, const std::vector<int>& gro
   return unflatten(torch::cat(chunks), own);
 }
 
-std::vector<Tensor> GroupMean::swapped(Peers& peers, const std::vector<int>& group, const std::vector<Tensor>& own) const {
+std::vector<Tensor> GroupMean::swapped(Peers& peers, const std::vector<int>& group,
+                                       const std::vector<Tensor>& own) const {
   const Tensor flat = flatten(own);
   std::vector<Tensor> present;
   for (int member : group)
-    if (Tensor theirs = member == peers.me() ? flat : receive_one(peers, member, flat.numel()); theirs.defined()) present.push_back(theirs);
+    if (Tensor theirs = member == peers.me() ? flat : receive_one(peers, member, flat.numel()); theirs.defined())
+      present.push_back(theirs);
   return unflatten(group_mean(present), own);
 }
 

@@ -16,7 +16,8 @@ namespace {
 using Tensors = std::vector<Tensor>;
 
 /// Every replica's mean; those in `absent` neither send nor receive.
-std::vector<Tensors> meet(Mailbox& box, const std::vector<std::vector<int>>& groups, const std::vector<Tensors>& own, const std::set<int>& absent = {}) {
+std::vector<Tensors> meet(Mailbox& box, const std::vector<std::vector<int>>& groups, const std::vector<Tensors>& own,
+                          const std::set<int>& absent = {}) {
   size_t largest = 1;
   for (const auto& group : groups) largest = std::max(largest, group.size());
   std::vector<GroupMean> sides(own.size());
@@ -24,10 +25,13 @@ std::vector<Tensors> meet(Mailbox& box, const std::vector<std::vector<int>>& gro
   for (int round = 0; round < GroupMean::rounds(static_cast<int64_t>(largest)); ++round) {
     for (const auto& group : groups)
       for (int r : group)
-        if (!absent.count(r)) sides[static_cast<size_t>(r)].post(box.peers(r), group, own[static_cast<size_t>(r)], round);
+        if (!absent.count(r))
+          sides[static_cast<size_t>(r)].post(box.peers(r), group, own[static_cast<size_t>(r)], round);
     for (const auto& group : groups)
       for (int r : group)
-        if (!absent.count(r)) means[static_cast<size_t>(r)] = sides[static_cast<size_t>(r)].collect(box.peers(r), group, own[static_cast<size_t>(r)], round);
+        if (!absent.count(r))
+          means[static_cast<size_t>(r)] =
+              sides[static_cast<size_t>(r)].collect(box.peers(r), group, own[static_cast<size_t>(r)], round);
     box.end_round();
   }
   return means;
@@ -49,7 +53,8 @@ TEST(GroupMean, IsTheMeanAndExactWhereAllAreEqual) {
   // 1 + ((3 - 1) + (8 - 1)) / 3 = 4
   EXPECT_EQ(group_mean({torch::tensor({1.0}), torch::tensor({3.0}), torch::tensor({8.0})}).item<double>(), 4.0);
   const Tensor third = torch::full({5}, 0.1f) / 3;
-  for (int n : {1, 2, 3, 7, 10}) EXPECT_TRUE(torch::equal(group_mean(Tensors(static_cast<size_t>(n), third)), third)) << n;
+  for (int n : {1, 2, 3, 7, 10})
+    EXPECT_TRUE(torch::equal(group_mean(Tensors(static_cast<size_t>(n), third)), third)) << n;
   EXPECT_THROW(group_mean({}), Error);
 }
 

@@ -15,7 +15,9 @@ namespace etude {
 struct Traffic {
   int64_t bytes = 0, messages = 0, rounds = 0;
   Traffic& operator+=(const Traffic& o) {
-    bytes += o.bytes; messages += o.messages; rounds += o.rounds;
+    bytes += o.bytes;
+    messages += o.messages;
+    rounds += o.rounds;
     return *this;
   }
 };

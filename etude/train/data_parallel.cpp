@@ -4,7 +4,10 @@
 
 namespace etude {
 
-Contract DataParallel::contract() const { return {.name = "data_parallel", .owns = {Slot::sync}, .acts = {Event::sync}, .requires_ = {}, .refuses = {}, .why = {}}; }
+Contract DataParallel::contract() const {
+  return {
+      .name = "data_parallel", .owns = {Slot::sync}, .acts = {Event::sync}, .requires_ = {}, .refuses = {}, .why = {}};
+}
 
 void DataParallel::on(Event, Step& step) {
   double bytes = 0;

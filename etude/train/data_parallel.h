@@ -10,7 +10,10 @@ namespace etude {
 
 struct DataParallelOptions {
   int64_t ranks = 8;
-  template <class V> void fields(V& v) { v("ranks", ranks, at_least(1), "machines that share the replica's batch"); }
+  template <class V>
+  void fields(V& v) {
+    v("ranks", ranks, at_least(1), "machines that share the replica's batch");
+  }
 };
 
 class DataParallel : public Technique {

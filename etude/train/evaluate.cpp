@@ -13,14 +13,16 @@ std::string MetricLine::json() const {
   line["stage"] = stage;
   line["kind"] = kind;
   line["step"] = counters.step();
-  for (Unit unit : {Unit::samples, Unit::tokens, Unit::flops, Unit::bytes, Unit::messages, Unit::rounds, Unit::env_steps, Unit::seconds})
+  for (Unit unit : {Unit::samples, Unit::tokens, Unit::flops, Unit::bytes, Unit::messages, Unit::rounds,
+                    Unit::env_steps, Unit::seconds})
     line[std::string(unit_name(unit))] = counters[unit];
   line["values"] = nlohmann::ordered_json::object();
   for (const auto& [name, value] : values) line["values"][name] = value;
   return line.dump();
 }
 
-std::map<std::string, double> Trainer::evaluate_nets(const EvalSpec& spec, Replica& replica, std::map<int64_t, Row>* rows) {
+std::map<std::string, double> Trainer::evaluate_nets(const EvalSpec& spec, Replica& replica,
+                                                     std::map<int64_t, Row>* rows) {
   torch::NoGradGuard no_grad;
   std::vector<Batch>& batches = evaluation_batches_[spec.name];
   Norms& norms = evaluation_norms_[spec.name];
@@ -42,8 +44,11 @@ std::map<std::string, double> Trainer::evaluate_nets(const EvalSpec& spec, Repli
       total += item.sum().item<double>() * term.scale / term.norm;
       if (!rows || item.dim() == 0 || item.size(0) != batch.size()) continue;
       const Tensor sums = item.reshape({batch.size(), -1}).sum(1).contiguous();
-      const Tensor weights = term.weight.defined() ? term.weight.to(torch::kFloat64).expand_as(item).reshape({batch.size(), -1}).sum(1).contiguous()
-                                                   : torch::full({batch.size()}, static_cast<double>(item.numel()) / static_cast<double>(batch.size()), torch::kFloat64);
+      const Tensor weights =
+          term.weight.defined()
+              ? term.weight.to(torch::kFloat64).expand_as(item).reshape({batch.size(), -1}).sum(1).contiguous()
+              : torch::full({batch.size()}, static_cast<double>(item.numel()) / static_cast<double>(batch.size()),
+                            torch::kFloat64);
       const Tensor ids = batch.id_B.contiguous();
       for (int64_t b = 0; b < batch.size(); ++b) {
         const int64_t id = ids.data_ptr<int64_t>()[b];
@@ -63,13 +68,16 @@ void Trainer::evaluate() {
     std::map<std::string, double> mean;
     std::map<int64_t, Row> rows;
     for (auto& replica : replicas_)
-      for (const auto& [name, value] : evaluate_nets(spec, *replica, spec.rows ? &rows : nullptr)) mean[name] += value / static_cast<double>(replicas_.size());
+      for (const auto& [name, value] : evaluate_nets(spec, *replica, spec.rows ? &rows : nullptr))
+        mean[name] += value / static_cast<double>(replicas_.size());
     spec.objective->measure(mean);
     for (const auto& [name, value] : mean) evaluation.log(spec.name + "/" + name, value);
     if (spec.rows) {
       auto& kept = fit_.rows[spec.name];
       kept.clear();
-      for (auto& [id, row] : rows) kept.push_back({id, row.weight > 0 ? row.value / row.weight : 0.0, row.weight / static_cast<double>(replicas_.size())});
+      for (auto& [id, row] : rows)
+        kept.push_back(
+            {id, row.weight > 0 ? row.value / row.weight : 0.0, row.weight / static_cast<double>(replicas_.size())});
     }
   }
   for (const auto& technique : stage_.with) technique->evaluate(evaluation);
@@ -87,7 +95,8 @@ void Trainer::write_training_line() {
     values[metric] = books_.number(name) / books_.number(metric + "/count");
   }
   Step step(*this, *replicas_.front());
-  for (auto& [name, learner] : replicas_.front()->learners) values["lr/" + name] = learner.optimizer->learning_rate(step.position());
+  for (auto& [name, learner] : replicas_.front()->learners)
+    values["lr/" + name] = learner.optimizer->learning_rate(step.position());
   books_ = Store();
   write_line("train", std::move(values));
 }
@@ -101,7 +110,9 @@ void Trainer::write_line(const std::string& kind, std::map<std::string, double> 
 }
 
 int Evaluation::replicas() const { return static_cast<int>(trainer_.replicas_.size()); }
-Step Evaluation::step(int replica) const { return Step(trainer_, *trainer_.replicas_.at(static_cast<size_t>(replica))); }
+Step Evaluation::step(int replica) const {
+  return Step(trainer_, *trainer_.replicas_.at(static_cast<size_t>(replica)));
+}
 std::vector<Parameter> Evaluation::parameters(int replica) const { return step(replica).all_parameters(); }
 void Evaluation::log(const std::string& name, double value) { values[name] = value; }
 

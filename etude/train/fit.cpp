@@ -15,7 +15,8 @@ bool begins_with(const std::string& text, const std::string& prefix) { return te
 
 /// "model" covers "model.x"; "model.layers.1" covers "model.layers.1.y" but not "model.layers.10.y".
 bool covers(const std::string& selector, const std::string& parameter) {
-  return begins_with(parameter, selector) && (parameter.size() == selector.size() || parameter[selector.size()] == '.' || selector.back() == '.');
+  return begins_with(parameter, selector) &&
+         (parameter.size() == selector.size() || parameter[selector.size()] == '.' || selector.back() == '.');
 }
 
 std::set<std::string> traits(const TrainStage& stage) {
@@ -24,9 +25,15 @@ std::set<std::string> traits(const TrainStage& stage) {
   if (stage.accumulate > 1) found.insert("accumulate");
   for (const Pass& pass : stage.passes) {
     switch (pass.objective->needs().coupling) {
-      case Coupling::item: found.insert("item_coupled"); break;
-      case Coupling::micro: found.insert("micro_coupled"); break;
-      case Coupling::batch: found.insert("batch_coupled"); break;
+      case Coupling::item:
+        found.insert("item_coupled");
+        break;
+      case Coupling::micro:
+        found.insert("micro_coupled");
+        break;
+      case Coupling::batch:
+        found.insert("batch_coupled");
+        break;
     }
   }
   for (const auto& [name, source] : stage.sources) {
@@ -36,15 +43,20 @@ std::set<std::string> traits(const TrainStage& stage) {
   return found;
 }
 
-template <class List, class Name> void unique_names(const List& list, const Name& name, const std::string& what, const std::string& place) {
+template <class List, class Name>
+void unique_names(const List& list, const Name& name, const std::string& what, const std::string& place) {
   std::set<std::string> seen;
   for (const auto& one : list)
-    if (!seen.insert(name(one)).second) throw Error(Code::config, "two " + what + " are called '" + name(one) + "'", place, "give each a name of its own");
+    if (!seen.insert(name(one)).second)
+      throw Error(Code::config, "two " + what + " are called '" + name(one) + "'", place,
+                  "give each a name of its own");
 }
 
-void need(const std::string& name, const std::vector<std::string>& known, const std::string& what, const std::string& place) {
+void need(const std::string& name, const std::vector<std::string>& known, const std::string& what,
+          const std::string& place) {
   if (std::find(known.begin(), known.end(), name) == known.end())
-    throw Error(Code::config, "there is no " + what + " '" + name + "'", place, did_you_mean(name, known, "declare it"));
+    throw Error(Code::config, "there is no " + what + " '" + name + "'", place,
+                did_you_mean(name, known, "declare it"));
 }
 
 }  // namespace
@@ -55,37 +67,54 @@ std::string describe(const TrainStage& stage) {
   for (const auto& net : stage.nets) nets.push_back(net.name);
   for (const auto& learner : stage.learners) learners.push_back(learner.name);
   for (const auto& [name, source] : stage.sources) sources.push_back(name);
-  unique_names(nets, [](const auto& n) { return n; }, "nets", place);
-  unique_names(learners, [](const auto& n) { return n; }, "learners", place);
-  unique_names(sources, [](const auto& n) { return n; }, "sources", place);
-  if (stage.replicas < 1) throw Error(Code::config, "replicas = " + std::to_string(stage.replicas), place, "at least 1");
-  if (stage.accumulate < 1) throw Error(Code::config, "accumulate = " + std::to_string(stage.accumulate), place, "at least 1");
+  unique_names(
+      nets, [](const auto& n) { return n; }, "nets", place);
+  unique_names(
+      learners, [](const auto& n) { return n; }, "learners", place);
+  unique_names(
+      sources, [](const auto& n) { return n; }, "sources", place);
+  if (stage.replicas < 1)
+    throw Error(Code::config, "replicas = " + std::to_string(stage.replicas), place, "at least 1");
+  if (stage.accumulate < 1)
+    throw Error(Code::config, "accumulate = " + std::to_string(stage.accumulate), place, "at least 1");
   if (stage.passes.empty()) throw Error(Code::config, "a training stage needs a pass", place, "add a [[pass]]");
-  if (stage.stop.unit == Unit::percent) throw Error(Code::config, "stop = \"" + stage.stop.text() + "\" is relative to itself", place, "give a count, such as \"400 steps\"");
+  if (stage.stop.unit == Unit::percent)
+    throw Error(Code::config, "stop = \"" + stage.stop.text() + "\" is relative to itself", place,
+                "give a count, such as \"400 steps\"");
   for (const auto& learner : stage.learners)
-    for (const auto& selector : learner.params) need(selector.substr(0, selector.find('.')), nets, "net", place + ", learner " + learner.name);
+    for (const auto& selector : learner.params)
+      need(selector.substr(0, selector.find('.')), nets, "net", place + ", learner " + learner.name);
   const std::set<std::string> has = traits(stage);
   for (const Pass& pass : stage.passes) {
     need(pass.source, sources, "source", place + ", pass " + pass.name);
     for (const auto& learner : pass.learners) need(learner, learners, "learner", place + ", pass " + pass.name);
     if (stage.accumulate > 1 && pass.objective->needs().coupling == Coupling::batch)
-      throw Error(Code::config, "accumulate = " + std::to_string(stage.accumulate) + " would cut the batch that the loss of pass '" + pass.name + "' couples", place,
-                  "set accumulate = 1, or choose an objective whose items are independent");
+      throw Error(Code::config,
+                  "accumulate = " + std::to_string(stage.accumulate) + " would cut the batch that the loss of pass '" +
+                      pass.name + "' couples",
+                  place, "set accumulate = 1, or choose an objective whose items are independent");
   }
   std::map<Slot, std::string> owners;
   for (const auto& technique : stage.with) {
     const Contract contract = technique->contract();
     for (Slot slot : contract.owns)
       if (auto [it, fresh] = owners.emplace(slot, contract.name); !fresh)
-        throw Error(Code::config, "'" + it->second + "' and '" + contract.name + "' both own the slot '" + std::string(slot_name(slot)) + "'", place, "use one of them");
+        throw Error(
+            Code::config,
+            "'" + it->second + "' and '" + contract.name + "' both own the slot '" + std::string(slot_name(slot)) + "'",
+            place, "use one of them");
     for (const auto& trait : contract.requires_)
-      if (!has.count(trait)) throw Error(Code::config, "'" + contract.name + "' needs a stage that is '" + trait + "'", place, contract.why);
+      if (!has.count(trait))
+        throw Error(Code::config, "'" + contract.name + "' needs a stage that is '" + trait + "'", place, contract.why);
     for (const auto& trait : contract.refuses)
-      if (has.count(trait)) throw Error(Code::config, "'" + contract.name + "' refuses a stage that is '" + trait + "'", place, contract.why);
+      if (has.count(trait))
+        throw Error(Code::config, "'" + contract.name + "' refuses a stage that is '" + trait + "'", place,
+                    contract.why);
   }
 
   std::ostringstream out;
-  out << "stage " << stage.name << ": " << stage.replicas << (stage.replicas == 1 ? " replica, " : " replicas, ") << "until " << stage.stop.text() << '\n';
+  out << "stage " << stage.name << ": " << stage.replicas << (stage.replicas == 1 ? " replica, " : " replicas, ")
+      << "until " << stage.stop.text() << '\n';
   for (const Pass& pass : stage.passes) {
     out << "  pass " << pass.name << " on " << pass.source << " moves";
     for (const auto& learner : pass.learners) out << ' ' << learner;
@@ -105,7 +134,8 @@ std::string describe(const TrainStage& stage) {
   return out.str();
 }
 
-Trainer::Trainer(const TrainStage& stage, const Surroundings& around) : stage_(stage), around_(around), mailbox_(stage.replicas) {
+Trainer::Trainer(const TrainStage& stage, const Surroundings& around)
+    : stage_(stage), around_(around), mailbox_(stage.replicas) {
   describe(stage);
   for (const auto& technique : stage.with) contracts_.push_back(technique->contract());
   for (int r = 0; r < stage.replicas; ++r) make_replica(r);
@@ -139,13 +169,17 @@ void Trainer::make_replica(int index) {
     for (const auto& [name, net] : replica->nets)
       for (const auto& p : net->named_parameters()) {
         const std::string full = name + "." + p.key();
-        if (std::none_of(spec.params.begin(), spec.params.end(), [&](const auto& s) { return covers(s, full); })) continue;
+        if (std::none_of(spec.params.begin(), spec.params.end(), [&](const auto& s) { return covers(s, full); }))
+          continue;
         if (auto [it, fresh] = taken.emplace(full, spec.name); !fresh)
-          throw Error(Code::config, "learners '" + it->second + "' and '" + spec.name + "' both hold '" + full + "'", "stage " + stage_.name, "learners must be disjoint");
+          throw Error(Code::config, "learners '" + it->second + "' and '" + spec.name + "' both hold '" + full + "'",
+                      "stage " + stage_.name, "learners must be disjoint");
         learner.parameters.push_back({full, p.value(), net->tags(p.key())});
         if (index == 0) fit_.cost.parameters += p.value().numel();
       }
-    if (learner.parameters.empty()) throw Error(Code::config, "learner '" + spec.name + "' holds no parameter", "stage " + stage_.name, "see the names that `etude check` prints");
+    if (learner.parameters.empty())
+      throw Error(Code::config, "learner '" + spec.name + "' holds no parameter", "stage " + stage_.name,
+                  "see the names that `etude check` prints");
     learner.optimizer = make_optimizer(spec.optimizer, learner.parameters);
   }
   replicas_.push_back(std::move(replica));
@@ -186,8 +220,12 @@ void Trainer::move_weights_in() {
           continue;
         }
         auto it = left.find(p.key());
-        if (it == left.end()) throw Error(Code::config, "'" + p.key() + "' is not in the artifact", place, "list it under fresh, or rename");
-        if (it->second.sizes() != p.value().sizes()) throw Error(Code::config, "'" + p.key() + "' has another shape in the artifact", place, "list it under fresh and drop");
+        if (it == left.end())
+          throw Error(Code::config, "'" + p.key() + "' is not in the artifact", place,
+                      "list it under fresh, or rename");
+        if (it->second.sizes() != p.value().sizes())
+          throw Error(Code::config, "'" + p.key() + "' has another shape in the artifact", place,
+                      "list it under fresh and drop");
         p.value().copy_(it->second);
         left.erase(it);
         ++moved;
@@ -197,10 +235,13 @@ void Trainer::move_weights_in() {
           b.value().copy_(it->second);
           left.erase(it);
         }
-      if (!left.empty()) throw Error(Code::config, "'" + left.begin()->first + "' of the artifact has no place in net '" + spec.to + "'", place, "list it under drop, or rename");
+      if (!left.empty())
+        throw Error(Code::config, "'" + left.begin()->first + "' of the artifact has no place in net '" + spec.to + "'",
+                    place, "list it under drop, or rename");
     }
     const auto copies = static_cast<int64_t>(replicas_.size());
-    note(place + ": " + std::to_string(moved / copies) + " tensors moved into " + spec.to + ", " + std::to_string(kept / copies) + " fresh");
+    note(place + ": " + std::to_string(moved / copies) + " tensors moved into " + spec.to + ", " +
+         std::to_string(kept / copies) + " fresh");
   }
 }
 
@@ -216,7 +257,8 @@ void Trainer::check_milestones(const Counters& before) {
 void Trainer::show_progress(double step_seconds) {
   ++steps_here_;
   // The first step pays for allocations and lazy set-up: it says nothing about the rest.
-  if (steps_here_ > 1) mean_step_seconds_ = steps_here_ == 2 ? step_seconds : 0.9 * mean_step_seconds_ + 0.1 * step_seconds;
+  if (steps_here_ > 1)
+    mean_step_seconds_ = steps_here_ == 2 ? step_seconds : 0.9 * mean_step_seconds_ + 0.1 * step_seconds;
   double waited = 0;
   for (const auto& [name, source] : stage_.sources) waited += source->waited_seconds();
   fit_.cost.wait_seconds = waited;
@@ -232,8 +274,12 @@ void Trainer::show_progress(double step_seconds) {
   progress.step_seconds = mean_step_seconds_ > 0 ? mean_step_seconds_ : step_seconds;
   progress.wait_fraction = fit_.cost.step_seconds > 0 ? waited / fit_.cost.step_seconds : 0;
   const double done = counters_[stage_.stop.unit];
-  const double overhead = fit_.cost.step_seconds > 0 ? 1 + (fit_.cost.evaluate_seconds + fit_.cost.checkpoint_seconds) / fit_.cost.step_seconds : 1;
-  if (done > 0) progress.seconds_left = (stage_.stop.amount - done) / done * static_cast<double>(counters_.step()) * progress.step_seconds * overhead;
+  const double overhead = fit_.cost.step_seconds > 0
+                              ? 1 + (fit_.cost.evaluate_seconds + fit_.cost.checkpoint_seconds) / fit_.cost.step_seconds
+                              : 1;
+  if (done > 0)
+    progress.seconds_left =
+        (stage_.stop.amount - done) / done * static_cast<double>(counters_.step()) * progress.step_seconds * overhead;
   progress.resumed = resumed_;
   around_.progress(progress);
 }

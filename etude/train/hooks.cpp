@@ -4,30 +4,48 @@ namespace etude {
 
 std::string_view event_name(Event event) {
   switch (event) {
-    case Event::begin: return "begin";
-    case Event::batch: return "batch";
-    case Event::follow_before: return "follow_before";
-    case Event::unscale: return "unscale";
-    case Event::privatise: return "privatise";
-    case Event::sync: return "sync";
-    case Event::project: return "project";
-    case Event::clip: return "clip";
-    case Event::guard: return "guard";
-    case Event::project_parameters: return "project_parameters";
-    case Event::follow: return "follow";
-    case Event::quantise: return "quantise";
-    case Event::step_end: return "step_end";
-    case Event::end: return "end";
+    case Event::begin:
+      return "begin";
+    case Event::batch:
+      return "batch";
+    case Event::follow_before:
+      return "follow_before";
+    case Event::unscale:
+      return "unscale";
+    case Event::privatise:
+      return "privatise";
+    case Event::sync:
+      return "sync";
+    case Event::project:
+      return "project";
+    case Event::clip:
+      return "clip";
+    case Event::guard:
+      return "guard";
+    case Event::project_parameters:
+      return "project_parameters";
+    case Event::follow:
+      return "follow";
+    case Event::quantise:
+      return "quantise";
+    case Event::step_end:
+      return "step_end";
+    case Event::end:
+      return "end";
   }
   return "?";
 }
 
 std::string_view slot_name(Slot slot) {
   switch (slot) {
-    case Slot::plan: return "plan";
-    case Slot::executor: return "executor";
-    case Slot::sync: return "sync";
-    case Slot::optimizer: return "optimizer";
+    case Slot::plan:
+      return "plan";
+    case Slot::executor:
+      return "executor";
+    case Slot::sync:
+      return "sync";
+    case Slot::optimizer:
+      return "optimizer";
   }
   return "?";
 }

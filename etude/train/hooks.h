@@ -30,7 +30,22 @@ namespace etude {
 class Step;
 class Evaluation;
 
-enum class Event { begin, batch, follow_before, unscale, privatise, sync, project, clip, guard, project_parameters, follow, quantise, step_end, end };
+enum class Event {
+  begin,
+  batch,
+  follow_before,
+  unscale,
+  privatise,
+  sync,
+  project,
+  clip,
+  guard,
+  project_parameters,
+  follow,
+  quantise,
+  step_end,
+  end
+};
 std::string_view event_name(Event event);
 
 /// Parts of a stage that have one owner at most. Two owners are refused before step one.
@@ -39,12 +54,12 @@ std::string_view slot_name(Slot slot);
 
 /// What a technique does to a stage, declared so that the stage can be refused before step one.
 struct Contract {
-  std::string name;                  ///< "noloco"
+  std::string name;  ///< "noloco"
   std::set<Slot> owns = {};
-  std::set<Event> acts = {};              ///< events at which on() does something
-  std::set<std::string> requires_ = {};   ///< traits that the stage must have: "replicas", "item_coupled", ...
-  std::set<std::string> refuses = {};     ///< traits that it must not have: "batch_coupled", "accumulate", ...
-  std::string why = {};                   ///< shown when a trait is refused or missing
+  std::set<Event> acts = {};             ///< events at which on() does something
+  std::set<std::string> requires_ = {};  ///< traits that the stage must have: "replicas", "item_coupled", ...
+  std::set<std::string> refuses = {};    ///< traits that it must not have: "batch_coupled", "accumulate", ...
+  std::string why = {};                  ///< shown when a trait is refused or missing
 };
 
 /// How the items of a batch depend on each other in a loss.
@@ -56,7 +71,7 @@ enum class Coupling {
 
 struct Needs {
   Coupling coupling = Coupling::item;
-  std::vector<std::string> inputs;   ///< names in Batch::x that must be there
+  std::vector<std::string> inputs;  ///< names in Batch::x that must be there
 };
 
 /// Global denominators by name.

@@ -16,8 +16,11 @@ Tensor value_of(const Term& term) {
 }
 
 [[noreturn]] void stop_not_finite(const Step& step, const std::string& what, const std::string& where) {
-  throw Error(Code::numeric, what + " in step " + std::to_string(step.number() + 1) + ", replica " + std::to_string(step.replica()), where,
-              "nothing was updated; lower the learning rate, clip gradients, look at the data, or set on_nonfinite = \"skip_step\"");
+  throw Error(Code::numeric,
+              what + " in step " + std::to_string(step.number() + 1) + ", replica " + std::to_string(step.replica()),
+              where,
+              "nothing was updated; lower the learning rate, clip gradients, look at the data, or set on_nonfinite = "
+              "\"skip_step\"");
 }
 
 }  // namespace
@@ -98,15 +101,18 @@ void Trainer::take_pass(Step& step, const Pass& pass, std::map<std::string, Batc
     for (const auto& [name, source] : stage_.sources)
       if (name == pass.source) step.batch = source->next(step, plan ? plan->batch_size(step) : -1);
     counters_[Unit::samples] += static_cast<double>(step.batch.size());
-    if (auto ids = step.batch.x.find("ids_BT"); ids != step.batch.x.end()) counters_[Unit::tokens] += static_cast<double>(ids->second.numel());
+    if (auto ids = step.batch.x.find("ids_BT"); ids != step.batch.x.end())
+      counters_[Unit::tokens] += static_cast<double>(ids->second.numel());
     drawn[pass.source] = step.batch;
   }
   fire(Event::batch, step);
   fire(Event::follow_before, step);
 
   step.zero_gradients();
-  if (Technique* executor = owner(Slot::executor)) executor->execute(step, step.batch);
-  else step.compute(step.batch);
+  if (Technique* executor = owner(Slot::executor))
+    executor->execute(step, step.batch);
+  else
+    step.compute(step.batch);
 
   gradients(step);
   if (!step.skip_update) update(step);
@@ -142,7 +148,9 @@ double Trainer::default_execute(Step& step, const Batch& batch) {
       const double number = value.item<double>();
       if (!std::isfinite(number)) {
         for (const Learner* learner : step.learners_)
-          if (learner->spec.on_nonfinite == "stop") stop_not_finite(step, "the loss is " + std::to_string(number), "term " + term.name + " of pass " + pass.name);
+          if (learner->spec.on_nonfinite == "stop")
+            stop_not_finite(step, "the loss is " + std::to_string(number),
+                            "term " + term.name + " of pass " + pass.name);
         step.skip_update = true;
       }
       by_term[term.name] += number;
@@ -222,14 +230,15 @@ void Trainer::exchange() {
 }
 
 void Trainer::fire(Event event, Step& step) {
-  const bool parameters_move = event == Event::project_parameters || event == Event::follow || event == Event::quantise ||
-                               event == Event::follow_before || event == Event::step_end;
+  const bool parameters_move = event == Event::project_parameters || event == Event::follow ||
+                               event == Event::quantise || event == Event::follow_before || event == Event::step_end;
   auto call = [&](Hooks& hooks) {
     if (!parameters_move) return hooks.on(event, step);
     torch::NoGradGuard no_grad;
     hooks.on(event, step);
   };
-  if (step.pass_) call(*step.pass_->objective);
+  if (step.pass_)
+    call(*step.pass_->objective);
   else
     for (const Pass& pass : stage_.passes) call(*pass.objective);
   for (size_t i = 0; i < stage_.with.size(); ++i)

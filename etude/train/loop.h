@@ -48,7 +48,7 @@ class Trainer {
   // state (snapshot.cpp)
   void save(bool milestone);
   bool restore();
-  NamedTensors tensors() ;
+  NamedTensors tensors();
   Artifact artifact() const;
   void open_metrics(int64_t keep_bytes);
   void check_milestones(const Counters& before);
@@ -60,10 +60,10 @@ class Trainer {
   std::map<std::string, std::shared_ptr<Net>> frozen_;
   std::vector<Contract> contracts_;  ///< of stage_.with
   Store shared_;
-  Store books_;          ///< sums of logged values since the last line
+  Store books_;  ///< sums of logged values since the last line
   Counters counters_;
   Mailbox mailbox_;
-  Traffic counted_;      ///< traffic that the counters hold already
+  Traffic counted_;  ///< traffic that the counters hold already
   std::optional<Checkpoints> checkpoints_;
   std::unique_ptr<file::Writer> metrics_;
   std::map<std::string, std::vector<Batch>> evaluation_batches_;

@@ -8,7 +8,10 @@ namespace etude {
 
 struct NextTokenOptions {
   std::string net = "model";
-  template <class V> void fields(V& v) { v("net", net, "the language model that is trained"); }
+  template <class V>
+  void fields(V& v) {
+    v("net", net, "the language model that is trained");
+  }
 };
 
 class NextToken : public Objective {

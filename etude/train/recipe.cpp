@@ -10,12 +10,16 @@ namespace etude {
 namespace {
 
 /// Merges `extends` below a recipe, the deepest first.
-Config with_parents(const std::string& text, const std::string& file_name, const std::function<std::string(const std::string&)>& sibling, int depth) {
+Config with_parents(const std::string& text, const std::string& file_name,
+                    const std::function<std::string(const std::string&)>& sibling, int depth) {
   Config own = parse_toml(text, file_name);
   const Config* parent = own.find("extends");
   if (!parent) return own;
-  if (!parent->is_string()) throw Error(Code::config, "extends must be a string", parent->origin.text(), "the name of a recipe in the same folder");
-  if (depth > 8) throw Error(Code::config, "recipes extend each other in a circle", parent->origin.text(), "remove one `extends`");
+  if (!parent->is_string())
+    throw Error(Code::config, "extends must be a string", parent->origin.text(),
+                "the name of a recipe in the same folder");
+  if (depth > 8)
+    throw Error(Code::config, "recipes extend each other in a circle", parent->origin.text(), "remove one `extends`");
   const std::string name = parent->as_string();
   Config merged = with_parents(sibling(name), name + ".toml", sibling, depth + 1);
   own.erase("extends");
@@ -30,7 +34,8 @@ std::map<std::string, Part> read_nets(Config& recipe) {
   if (!table) return nets;
   if (!table->is_table()) throw Error(Code::config, "net must be a table of nets", table->origin.text(), "[net.model]");
   for (auto& [name, config] : table->as_table()) {
-    if (!config.is_table()) throw Error(Code::config, "net." + name + " must be a table", config.origin.text(), "[net." + name + "]");
+    if (!config.is_table())
+      throw Error(Code::config, "net." + name + " must be a table", config.origin.text(), "[net." + name + "]");
     nets[name] = Part{config};
   }
   recipe.erase("net");
@@ -40,20 +45,29 @@ std::map<std::string, Part> read_nets(Config& recipe) {
 class StreamSource : public Source {
  public:
   StreamSource(std::shared_ptr<Dataset> data, const SourceOptions& options, uint64_t seed)
-      : options_(options), stream_(data, options.shards > 1 ? sharded_plan(options.shuffle, static_cast<int>(options.shards)) : epoch_plan(options.shuffle), seed), seed_(seed), records_(data->size()) {}
+      : options_(options),
+        stream_(data,
+                options.shards > 1 ? sharded_plan(options.shuffle, static_cast<int>(options.shards))
+                                   : epoch_plan(options.shuffle),
+                seed),
+        seed_(seed),
+        records_(data->size()) {}
 
   Kind kind() const override { return Kind::pure; }
 
   Batch next(Step& step, int64_t rows) override {
     const int64_t batch = rows >= 0 ? rows : options_.batch;
     int64_t& taken = step.store().integer("source/taken");
-    const PlanPoint here = point(step.number(), position(step) + taken * step.replicas(), step.replica(), step.replicas(), batch);
+    const PlanPoint here =
+        point(step.number(), position(step) + taken * step.replicas(), step.replica(), step.replicas(), batch);
     taken += batch;
     if (step.replica() == 0 && taken == batch) {
       // Read ahead: what follows if the next step draws as this one does.
       std::vector<PlanPoint> ahead;
-      for (int r = 1; r < step.replicas(); ++r) ahead.push_back(point(step.number(), here.position, r, step.replicas(), batch));
-      for (int r = 0; r < step.replicas(); ++r) ahead.push_back(point(step.number() + 1, here.position + batch * step.replicas(), r, step.replicas(), batch));
+      for (int r = 1; r < step.replicas(); ++r)
+        ahead.push_back(point(step.number(), here.position, r, step.replicas(), batch));
+      for (int r = 0; r < step.replicas(); ++r)
+        ahead.push_back(point(step.number() + 1, here.position + batch * step.replicas(), r, step.replicas(), batch));
       stream_.expect(std::move(ahead));
     }
     return stream_.take(here);
@@ -97,7 +111,8 @@ std::string Recipe::hash() const {
 
 std::string Recipe::run_name() const { return method + "-" + arm + "/" + hash() + "-s" + std::to_string(options.seed); }
 
-Recipe read_recipe(const std::string& text, const std::string& file_name, const std::function<std::string(const std::string&)>& sibling, const std::string& profile,
+Recipe read_recipe(const std::string& text, const std::string& file_name,
+                   const std::function<std::string(const std::string&)>& sibling, const std::string& profile,
                    const std::vector<std::string>& overrides, const Registry& registry) {
   Recipe recipe;
   recipe.profile = profile;
@@ -109,21 +124,25 @@ Recipe read_recipe(const std::string& text, const std::string& file_name, const 
         std::vector<std::string> known;
         if (profiles->is_table())
           for (const auto& [name, config] : profiles->as_table()) known.push_back(name);
-        throw Error(Code::config, "there is no profile '" + profile + "'", file_name, did_you_mean(profile, known, known.empty() ? "" : "there is '" + known.front() + "'"));
+        throw Error(Code::config, "there is no profile '" + profile + "'", file_name,
+                    did_you_mean(profile, known, known.empty() ? "" : "there is '" + known.front() + "'"));
       }
       const Config overlay = *chosen;
       merged.merge(overlay);
     }
     merged.erase("profile");
   } else if (!profile.empty()) {
-    throw Error(Code::config, "there is no profile '" + profile + "'", file_name, "this recipe has no [profile.NAME] tables");
+    throw Error(Code::config, "there is no profile '" + profile + "'", file_name,
+                "this recipe has no [profile.NAME] tables");
   }
   for (const std::string& assignment : overrides) apply_override(merged, assignment);
 
   recipe.options.net = read_nets(merged);
   read_options(merged, recipe.options, "recipe");
   if (recipe.options.learner.empty()) recipe.options.learner.push_back({});
-  if (recipe.options.pass.empty()) throw Error(Code::config, "the recipe has no [[pass]]", file_name, "say what is minimised: objective = { kind = \"next_token\" }");
+  if (recipe.options.pass.empty())
+    throw Error(Code::config, "the recipe has no [[pass]]", file_name,
+                "say what is minimised: objective = { kind = \"next_token\" }");
   for (const auto& [name, part] : recipe.options.net) registry.net(part);
   registry.data(recipe.options.data);
   for (const PassOptions& pass : recipe.options.pass) registry.objective(pass.objective);
@@ -138,13 +157,17 @@ Recipe read_recipe(const std::string& text, const std::string& file_name, const 
   return recipe;
 }
 
-Recipe builtin_recipe(const std::string& method, const std::string& arm, const std::string& profile, const std::vector<std::string>& overrides, const Registry& registry) {
+Recipe builtin_recipe(const std::string& method, const std::string& arm, const std::string& profile,
+                      const std::vector<std::string>& overrides, const Registry& registry) {
   auto load = [&](const std::string& name) {
     const auto text = asset("methods/" + method + "/arms/" + name + ".toml");
-    if (!text) throw Error(Code::usage, "method '" + method + "' has no arm '" + name + "'", "", did_you_mean(name, arms(method), "see `etude show " + method + "`"));
+    if (!text)
+      throw Error(Code::usage, "method '" + method + "' has no arm '" + name + "'", "",
+                  did_you_mean(name, arms(method), "see `etude show " + method + "`"));
     return std::string(*text);
   };
-  Recipe recipe = read_recipe(load(arm), "methods/" + method + "/arms/" + arm + ".toml", load, profile, overrides, registry);
+  Recipe recipe =
+      read_recipe(load(arm), "methods/" + method + "/arms/" + arm + ".toml", load, profile, overrides, registry);
   recipe.method = method;
   recipe.arm = arm;
   return recipe;
@@ -155,7 +178,8 @@ std::vector<std::string> arms(const std::string& method) {
   std::vector<std::string> names;
   for (std::string_view path : assets(folder)) {
     std::string name(path.substr(folder.size()));
-    if (name.size() > 5 && name.ends_with(".toml") && name.front() != '_') names.push_back(name.substr(0, name.size() - 5));
+    if (name.size() > 5 && name.ends_with(".toml") && name.front() != '_')
+      names.push_back(name.substr(0, name.size() - 5));
   }
   std::sort(names.begin(), names.end());
   return names;
@@ -177,7 +201,8 @@ TrainStage make_stage(const Recipe& recipe, const Registry& registry) {
     spec.name = name;
     Part own = part;
     if (const Config* role = own.config.find("role")) {
-      if (!role->is_string() || (role->as_string() != "trained" && role->as_string() != "frozen" && role->as_string() != "follows"))
+      if (!role->is_string() ||
+          (role->as_string() != "trained" && role->as_string() != "frozen" && role->as_string() != "follows"))
         throw Error(Code::config, "net." + name + ".role must be trained, frozen or follows", role->origin.text());
       spec.role = role->as_string();
       own.config.erase("role");
@@ -186,7 +211,10 @@ TrainStage make_stage(const Recipe& recipe, const Registry& registry) {
     stage.nets.push_back(std::move(spec));
   }
   if (o.source.shards % o.replicas != 0)
-    throw Error(Code::config, "source.shards = " + std::to_string(o.source.shards) + " is no multiple of replicas = " + std::to_string(o.replicas), "recipe", "e.g. shards = " + std::to_string(o.replicas));
+    throw Error(Code::config,
+                "source.shards = " + std::to_string(o.source.shards) +
+                    " is no multiple of replicas = " + std::to_string(o.replicas),
+                "recipe", "e.g. shards = " + std::to_string(o.replicas));
   const DataPair data = registry.data(o.data).make(o.data);
   stage.sources.emplace_back("train", stream_source(data.train, o.source, stage.seed));
   for (const PassOptions& pass : o.pass) {
@@ -199,7 +227,8 @@ TrainStage make_stage(const Recipe& recipe, const Registry& registry) {
     stage.passes.push_back(std::move(made));
   }
   for (const Part& part : o.with) stage.with.push_back(registry.technique(part).make(part));
-  if (data.validation && data.validation->size() > 0) stage.evaluations.push_back(validation(data.validation, stage.passes.front().objective, o.evaluate));
+  if (data.validation && data.validation->size() > 0)
+    stage.evaluations.push_back(validation(data.validation, stage.passes.front().objective, o.evaluate));
   return stage;
 }
 
@@ -207,7 +236,8 @@ std::shared_ptr<Source> stream_source(std::shared_ptr<Dataset> data, const Sourc
   return std::make_shared<StreamSource>(std::move(data), options, seed);
 }
 
-EvalSpec validation(std::shared_ptr<Dataset> data, std::shared_ptr<Objective> objective, const EvaluateOptions& options) {
+EvalSpec validation(std::shared_ptr<Dataset> data, std::shared_ptr<Objective> objective,
+                    const EvaluateOptions& options) {
   EvalSpec spec;
   spec.objective = std::move(objective);
   spec.rows = options.rows;

@@ -33,9 +33,11 @@ struct SourceOptions {
   int64_t batch = 4;
   int64_t shards = 1;
   bool shuffle = true;
-  template <class V> void fields(V& v) {
+  template <class V>
+  void fields(V& v) {
     v("batch", batch, at_least(1), "samples of one replica in a step");
-    v("shards", shards, at_least(1), "contiguous ranges that the data is cut into; replica r of R draws from shards r*shards/R ...");
+    v("shards", shards, at_least(1),
+      "contiguous ranges that the data is cut into; replica r of R draws from shards r*shards/R ...");
     v("shuffle", shuffle, "a new order in every epoch");
   }
 };
@@ -45,7 +47,8 @@ struct PassOptions {
   Part objective;
   std::vector<std::string> learners = {"model"};
   int64_t times = 1, every = 1;
-  template <class V> void fields(V& v) {
+  template <class V>
+  void fields(V& v) {
     v("name", name, "how the log calls it");
     v("objective", objective, "kind and options of what is minimised");
     v("learners", learners, "who moves");
@@ -58,7 +61,8 @@ struct EvaluateOptions {
   Count every{50, Unit::steps};
   int64_t batches = 8, batch = 16;
   bool rows = true;
-  template <class V> void fields(V& v) {
+  template <class V>
+  void fields(V& v) {
     v("every", every, "cadence; 0: at the end only");
     v("batches", batches, at_least(1), "batches of the validation split");
     v("batch", batch, at_least(1), "samples in such a batch");
@@ -70,7 +74,8 @@ struct CheckpointOptions {
   Count every{200, Unit::steps};
   int64_t keep = 2;
   std::vector<Count> milestones;
-  template <class V> void fields(V& v) {
+  template <class V>
+  void fields(V& v) {
     v("every", every, "cadence; 0: at the end and when interrupted only");
     v("keep", keep, at_least(1), "newest checkpoints kept");
     v("milestones", milestones, "places whose checkpoint is kept for ever");
@@ -82,14 +87,15 @@ struct RecipeOptions {
   Count stop{400, Unit::steps}, log{10, Unit::steps};
   std::string about;
   Part data;
-  std::map<std::string, Part> net;   ///< [net.NAME]; read apart from the fields, as the names are the user's
+  std::map<std::string, Part> net;  ///< [net.NAME]; read apart from the fields, as the names are the user's
   SourceOptions source;
   std::vector<LearnerSpec> learner;
   std::vector<PassOptions> pass;
   std::vector<Part> with;
   EvaluateOptions evaluate;
   CheckpointOptions checkpoint;
-  template <class V> void fields(V& v) {
+  template <class V>
+  void fields(V& v) {
     v("about", about, "one line for tables");
     v("seed", seed, at_least(0), "of all randomness");
     v("threads", threads, within(1, 1024), "of arithmetic; part of the result");
@@ -109,10 +115,10 @@ struct RecipeOptions {
 
 /// A recipe that was read, with profile and overrides merged, checked, and every default written out.
 struct Recipe {
-  std::string method, arm;     ///< "noloco", "diloco"; method is "own" for a file of the user's
+  std::string method, arm;  ///< "noloco", "diloco"; method is "own" for a file of the user's
   std::string profile;
   RecipeOptions options;
-  Config resolved;             ///< canonical; reading it again gives the same recipe
+  Config resolved;  ///< canonical; reading it again gives the same recipe
   /// First 12 hexadecimal digits of the SHA-256 of everything but the seed.
   std::string hash() const;
   /// "<method>-<arm>/<hash>-s<seed>"
@@ -120,8 +126,9 @@ struct Recipe {
 };
 
 /// Reads `text` (a recipe's TOML). `sibling` resolves `extends`. Errors: Code::config with places and hints.
-Recipe read_recipe(const std::string& text, const std::string& file_name, const std::function<std::string(const std::string&)>& sibling,
-                   const std::string& profile, const std::vector<std::string>& overrides, const Registry& registry);
+Recipe read_recipe(const std::string& text, const std::string& file_name,
+                   const std::function<std::string(const std::string&)>& sibling, const std::string& profile,
+                   const std::vector<std::string>& overrides, const Registry& registry);
 /// The arm of a method from the embedded assets "methods/<slug>/arms/<arm>.toml".
 Recipe builtin_recipe(const std::string& method, const std::string& arm, const std::string& profile,
                       const std::vector<std::string>& overrides, const Registry& registry);
@@ -134,6 +141,7 @@ TrainStage make_stage(const Recipe& recipe, const Registry& registry);
 /// A pure stream as a source: `batch` samples per replica from the data set by an epoch or sharded plan, read ahead.
 std::shared_ptr<Source> stream_source(std::shared_ptr<Dataset> data, const SourceOptions& options, uint64_t seed);
 /// Fixed validation batches, evenly spread over the split.
-EvalSpec validation(std::shared_ptr<Dataset> data, std::shared_ptr<Objective> objective, const EvaluateOptions& options);
+EvalSpec validation(std::shared_ptr<Dataset> data, std::shared_ptr<Objective> objective,
+                    const EvaluateOptions& options);
 
 }  // namespace etude

@@ -16,7 +16,8 @@
 namespace etude {
 
 /// A named component of one family, with the rows of its options for `etude show` and the card.
-template <class Made, class... Args> struct Maker {
+template <class Made, class... Args>
+struct Maker {
   std::string help;
   std::vector<OptionInfo> options;
   std::function<std::shared_ptr<Made>(const Part&, Args...)> make;
@@ -28,7 +29,9 @@ using TechniqueMaker = Maker<Technique>;
 using NetMaker = Maker<Net>;
 
 /// A data set opened twice: for training, for validation.
-struct DataPair { std::shared_ptr<Dataset> train, validation; };
+struct DataPair {
+  std::shared_ptr<Dataset> train, validation;
+};
 struct DataMaker {
   std::string help;
   std::vector<OptionInfo> options;
@@ -40,19 +43,25 @@ class Registry {
   /// Errors: Code::internal when a kind is registered twice in a family.
   void net(const std::string& kind, NetMaker maker) { add(nets_, "net", kind, std::move(maker)); }
   void data(const std::string& kind, DataMaker maker) { add(data_, "data", kind, std::move(maker)); }
-  void objective(const std::string& kind, ObjectiveMaker maker) { add(objectives_, "objective", kind, std::move(maker)); }
-  void technique(const std::string& kind, TechniqueMaker maker) { add(techniques_, "technique", kind, std::move(maker)); }
+  void objective(const std::string& kind, ObjectiveMaker maker) {
+    add(objectives_, "objective", kind, std::move(maker));
+  }
+  void technique(const std::string& kind, TechniqueMaker maker) {
+    add(techniques_, "technique", kind, std::move(maker));
+  }
 
   /// Registers a technique class T with options O, constructed as T(O).
-  template <class T, class O> void technique(const std::string& kind, const std::string& help) {
+  template <class T, class O>
+  void technique(const std::string& kind, const std::string& help) {
     technique(kind, TechniqueMaker{help, describe_options<O>(), [kind](const Part& part) -> std::shared_ptr<Technique> {
-      return std::make_shared<T>(read_part<O>(part, "technique " + kind));
-    }});
+                                     return std::make_shared<T>(read_part<O>(part, "technique " + kind));
+                                   }});
   }
-  template <class T, class O> void objective(const std::string& kind, const std::string& help) {
+  template <class T, class O>
+  void objective(const std::string& kind, const std::string& help) {
     objective(kind, ObjectiveMaker{help, describe_options<O>(), [kind](const Part& part) -> std::shared_ptr<Objective> {
-      return std::make_shared<T>(read_part<O>(part, "objective " + kind));
-    }});
+                                     return std::make_shared<T>(read_part<O>(part, "objective " + kind));
+                                   }});
   }
 
   /// Errors (Code::config, with place and nearest kinds) when a kind is unknown.
@@ -67,7 +76,8 @@ class Registry {
   const std::map<std::string, DataMaker>& data_sets() const { return data_; }
 
   /// Options of a part without its key `kind`.
-  template <class O> static O read_part(const Part& part, const std::string& where) {
+  template <class O>
+  static O read_part(const Part& part, const std::string& where) {
     Config rest = part.config;
     rest.erase("kind");
     O options;
@@ -76,15 +86,19 @@ class Registry {
   }
 
  private:
-  template <class M> static void add(std::map<std::string, M>& into, const char* family, const std::string& kind, M maker) {
-    ETUDE_CHECK(into.emplace(kind, std::move(maker)).second, std::string("two ") + family + "s are called '" + kind + "'");
+  template <class M>
+  static void add(std::map<std::string, M>& into, const char* family, const std::string& kind, M maker) {
+    ETUDE_CHECK(into.emplace(kind, std::move(maker)).second,
+                std::string("two ") + family + "s are called '" + kind + "'");
   }
-  template <class M> static const M& find(const std::map<std::string, M>& in, const char* family, const Part& part) {
+  template <class M>
+  static const M& find(const std::map<std::string, M>& in, const char* family, const Part& part) {
     const std::string kind = part.kind();
     if (auto it = in.find(kind); it != in.end()) return it->second;
     std::vector<std::string> known;
     for (const auto& [name, maker] : in) known.push_back(name);
-    throw Error(Code::config, std::string("unknown ") + family + " '" + kind + "'", part.config.origin.text(), did_you_mean(kind, known, "known: " + join(known)));
+    throw Error(Code::config, std::string("unknown ") + family + " '" + kind + "'", part.config.origin.text(),
+                did_you_mean(kind, known, "known: " + join(known)));
   }
   static std::string join(const std::vector<std::string>& words);
 
@@ -96,7 +110,14 @@ class Registry {
 
 /// The frame's own: net decoder, data text, objective next_token, technique data_parallel.
 void register_frame(Registry& registry);
-/// Generated: calls register_<slug>(registry) of every folder in methods/.
+/// A method that is built: its folder's name, and its register_<slug>().
+struct BuiltMethod {
+  std::string slug;
+  void (*add)(Registry&);
+};
+/// Generated: one for each folder in methods/, by slug.
+std::vector<BuiltMethod> built_methods();
+/// What all of them register.
 void register_methods(Registry& registry);
 
 }  // namespace etude

@@ -45,31 +45,31 @@ struct Pass {
 struct NetSpec {
   std::string name = "model";
   std::function<std::shared_ptr<Net>()> make;
-  std::string role = "trained";   ///< trained | frozen | follows
+  std::string role = "trained";  ///< trained | frozen | follows
 };
 
 /// Evaluates an objective on a fixed part of a source.
 struct EvalSpec {
-  std::string name = "valid";                ///< metrics are called "valid/loss"
+  std::string name = "valid";  ///< metrics are called "valid/loss"
   std::shared_ptr<Objective> objective;
-  std::function<Batch(int64_t i)> batch;     ///< batch i of `batches`
+  std::function<Batch(int64_t i)> batch;  ///< batch i of `batches`
   int64_t batches = 1;
-  bool rows = false;                         ///< keep per-sample values of the last evaluation
+  bool rows = false;  ///< keep per-sample values of the last evaluation
 };
 
 struct CheckpointSpec {
-  Count every{0, Unit::steps};       ///< 0: only at the end and when interrupted
-  int64_t keep = 2;                  ///< newest ones kept besides milestones
-  std::vector<Count> milestones;     ///< kept for ever and published as NAME@PLACE
+  Count every{0, Unit::steps};    ///< 0: only at the end and when interrupted
+  int64_t keep = 2;               ///< newest ones kept besides milestones
+  std::vector<Count> milestones;  ///< kept for ever and published as NAME@PLACE
 };
 
 /// Moves weights in: "model" <- "pretrain/model", strict unless told otherwise.
 struct InitSpec {
-  std::string from = {};                                     ///< artifact "stage" or "stage@50%"
+  std::string from = {};  ///< artifact "stage" or "stage@50%"
   std::string net = "model", to = "model";
-  std::vector<std::pair<std::string, std::string>> rename = {};   ///< prefix -> prefix, first match
-  std::vector<std::string> drop = {};                        ///< prefixes of the artifact not wanted
-  std::vector<std::string> fresh = {};                       ///< prefixes of the net that keep their own initial values
+  std::vector<std::pair<std::string, std::string>> rename = {};  ///< prefix -> prefix, first match
+  std::vector<std::string> drop = {};                            ///< prefixes of the artifact not wanted
+  std::vector<std::string> fresh = {};  ///< prefixes of the net that keep their own initial values
 };
 
 struct TrainStage {
@@ -83,10 +83,10 @@ struct TrainStage {
   std::vector<EvalSpec> evaluations;
   std::vector<InitSpec> init;
   int replicas = 1;
-  int accumulate = 1;                ///< micro-batches per batch
+  int accumulate = 1;  ///< micro-batches per batch
   Count stop{100, Unit::steps};
-  Count evaluate{0, Unit::steps};    ///< cadence; 0: at the end only
-  Count log{1, Unit::steps};         ///< cadence of training metrics
+  Count evaluate{0, Unit::steps};  ///< cadence; 0: at the end only
+  Count log{1, Unit::steps};       ///< cadence of training metrics
   CheckpointSpec checkpoint;
 };
 

@@ -25,7 +25,8 @@ Net& Step::net(const std::string& name) const {
   if (it != replica_.nets.end()) return *it->second;
   std::vector<std::string> known;
   for (const auto& [key, net] : replica_.nets) known.push_back(key);
-  throw Error(Code::config, "there is no net '" + name + "'", "stage " + trainer_.stage_.name, did_you_mean(name, known, "declare it in [net." + name + "]"));
+  throw Error(Code::config, "there is no net '" + name + "'", "stage " + trainer_.stage_.name,
+              did_you_mean(name, known, "declare it in [net." + name + "]"));
 }
 
 Learner& Step::learner(const std::string& name) const {
@@ -33,12 +34,14 @@ Learner& Step::learner(const std::string& name) const {
   if (it != replica_.learners.end()) return it->second;
   std::vector<std::string> known;
   for (const auto& [key, learner] : replica_.learners) known.push_back(key);
-  throw Error(Code::config, "there is no learner '" + name + "'", "stage " + trainer_.stage_.name, did_you_mean(name, known));
+  throw Error(Code::config, "there is no learner '" + name + "'", "stage " + trainer_.stage_.name,
+              did_you_mean(name, known));
 }
 
 std::vector<Parameter> Step::parameters() const {
   std::vector<Parameter> all;
-  for (const Learner* learner : learners_) all.insert(all.end(), learner->parameters.begin(), learner->parameters.end());
+  for (const Learner* learner : learners_)
+    all.insert(all.end(), learner->parameters.begin(), learner->parameters.end());
   return all;
 }
 

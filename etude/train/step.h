@@ -27,7 +27,8 @@ struct LearnerSpec {
   Schedule clip = 0.0;                          ///< global gradient norm; 0: no clipping
   std::string on_nonfinite = "stop";            ///< stop | skip_step
   bool operator==(const LearnerSpec&) const = default;
-  template <class V> void fields(V& v) {
+  template <class V>
+  void fields(V& v) {
     v("name", name, "how passes call it");
     v("params", params, "nets, or beginnings of parameter names");
     v("optimizer", optimizer, "kind and options of the optimizer");
@@ -51,25 +52,28 @@ struct Replica {
   Store store;
 };
 
-struct PassState;   // trainer.cpp
+struct PassState;  // trainer.cpp
 class Trainer;
 
 class Step {
  public:
   Step(Trainer& trainer, Replica& replica);
 
-  int64_t number() const;              ///< steps done before this one: 0 in the first
+  int64_t number() const;  ///< steps done before this one: 0 in the first
   const Counters& counters() const;
-  Position position() const;           ///< for schedules
+  Position position() const;  ///< for schedules
   uint64_t seed() const;
   int replica() const { return replica_.index; }
   int replicas() const;
-  const std::string& pass() const;     ///< name of the current pass
+  const std::string& pass() const;  ///< name of the current pass
 
   Net& net(const std::string& name) const;
-  template <class T> T& net(const std::string& name) const {
+  template <class T>
+  T& net(const std::string& name) const {
     T* typed = dynamic_cast<T*>(&net(name));
-    if (!typed) throw Error(Code::config, "net '" + name + "' is not of the kind that is needed here", "net." + name, "choose another kind for this net");
+    if (!typed)
+      throw Error(Code::config, "net '" + name + "' is not of the kind that is needed here", "net." + name,
+                  "choose another kind for this net");
     return *typed;
   }
   /// The net that language-model objectives and the like work on when no name is given.
@@ -106,7 +110,7 @@ class Step {
 
   /// Set by an owner that wants no update in this step.
   bool skip_update = false;
-  Batch batch;   ///< what the current pass drew; hooks at Event::batch may change it
+  Batch batch;  ///< what the current pass drew; hooks at Event::batch may change it
 
  private:
   friend class Trainer;

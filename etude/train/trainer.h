@@ -17,14 +17,18 @@ namespace etude {
 
 /// One line of metrics.jsonl: what was measured where.
 struct MetricLine {
-  std::string stage, kind;                 ///< kind: "train" or "eval"
+  std::string stage, kind;  ///< kind: "train" or "eval"
   Counters counters;
   std::map<std::string, double> values;
-  std::string json() const;                ///< doubles survive to the bit
+  std::string json() const;  ///< doubles survive to the bit
 };
 
 /// A per-sample value of an evaluation.
-struct Row { int64_t id; double value; double weight; };
+struct Row {
+  int64_t id;
+  double value;
+  double weight;
+};
 
 /// Costs of a stage. Seconds are of active training and do not take part in bit-exactness.
 struct Cost {
@@ -36,13 +40,13 @@ struct Cost {
 
 /// What a stage is run in: where it writes, whom it tells, when it must stop.
 struct Surroundings {
-  std::string directory;                             ///< the run's; empty: nothing is written and nothing can be resumed
-  ArtifactStore* artifacts = nullptr;                ///< for init and milestones; may be null if there are none
-  std::function<Artifact(const std::string& ref)> artifact;        ///< resolves "stage" or "stage@50%" of InitSpec
-  std::function<void(const std::string& place, const Artifact&)> milestone;   ///< publishes a milestone
-  std::function<bool()> interrupted;                 ///< polled after each step: save and leave
-  std::function<void(const class Progress&)> progress;             ///< at most a few times a second
-  std::function<void(const MetricLine&)> metric;     ///< besides metrics.jsonl
+  std::string directory;               ///< the run's; empty: nothing is written and nothing can be resumed
+  ArtifactStore* artifacts = nullptr;  ///< for init and milestones; may be null if there are none
+  std::function<Artifact(const std::string& ref)> artifact;  ///< resolves "stage" or "stage@50%" of InitSpec
+  std::function<void(const std::string& place, const Artifact&)> milestone;  ///< publishes a milestone
+  std::function<bool()> interrupted;                                         ///< polled after each step: save and leave
+  std::function<void(const class Progress&)> progress;                       ///< at most a few times a second
+  std::function<void(const MetricLine&)> metric;                             ///< besides metrics.jsonl
 };
 
 /// For the live line.
@@ -56,13 +60,13 @@ class Progress {
 };
 
 struct Fit {
-  bool finished = false;                             ///< false: interrupted, and saved
+  bool finished = false;  ///< false: interrupted, and saved
   Counters counters;
-  std::map<std::string, double> values;              ///< last value of every metric
-  std::vector<MetricLine> lines;                     ///< all evaluations (those before a resume too)
-  std::map<std::string, std::vector<Row>> rows;      ///< of the last evaluation, by its name
+  std::map<std::string, double> values;          ///< last value of every metric
+  std::vector<MetricLine> lines;                 ///< all evaluations (those before a resume too)
+  std::map<std::string, std::vector<Row>> rows;  ///< of the last evaluation, by its name
   Cost cost;
-  Artifact artifact;                                 ///< nets of replica 0 as "net/parameter"; those of replica r under "replica-r/net/parameter"
+  Artifact artifact;  ///< nets of replica 0 as "net/parameter"; those of replica r under "replica-r/net/parameter"
 };
 
 /// What an evaluation shows to techniques: all replicas at once, as each is.

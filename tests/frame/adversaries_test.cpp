@@ -31,9 +31,10 @@ TrainStage adversaries() {
   stage.learners = {learner("generator", {"generator"}), learner("critic", {"critic"})};
   stage.sources = {{"train", std::make_shared<Samples>(3, 5)}};
   const auto critic = std::make_shared<CriticLoss>();
-  stage.passes = {{.name = "critic", .objective = critic, .learners = {"critic"}},
-                  {.name = "again", .objective = critic, .learners = {"critic"}, .reuse = true},
-                  {.name = "generator", .objective = std::make_shared<GeneratorLoss>(), .learners = {"generator"}, .every = 2}};
+  stage.passes = {
+      {.name = "critic", .objective = critic, .learners = {"critic"}},
+      {.name = "again", .objective = critic, .learners = {"critic"}, .reuse = true},
+      {.name = "generator", .objective = std::make_shared<GeneratorLoss>(), .learners = {"generator"}, .every = 2}};
   stage.stop = Count{8, Unit::steps};
   return stage;
 }
@@ -50,8 +51,10 @@ TEST(Adversaries, ALossThroughTheOtherMovesOnlyItsOwn) {
   auto moved = Mlp({3, 8, 1});
   moved.initialise(3);
   for (const auto& [name, value] : result.artifact.tensors) {
-    if (name.rfind("critic/", 0) == 0) EXPECT_TRUE(torch::equal(value, fresh.named_parameters()[name.substr(7)])) << name;
-    else EXPECT_FALSE(torch::equal(value, moved.named_parameters()[name.substr(10)])) << name;
+    if (name.rfind("critic/", 0) == 0)
+      EXPECT_TRUE(torch::equal(value, fresh.named_parameters()[name.substr(7)])) << name;
+    else
+      EXPECT_FALSE(torch::equal(value, moved.named_parameters()[name.substr(10)])) << name;
   }
 }
 

@@ -8,7 +8,9 @@ namespace {
 /// Owns the plan: the size of each batch is drawn anew, and may be 0.
 class PoissonBatches : public Technique {
  public:
-  Contract contract() const override { return {.name = "poisson", .owns = {Slot::plan}, .acts = {}, .requires_ = {}, .refuses = {}, .why = {}}; }
+  Contract contract() const override {
+    return {.name = "poisson", .owns = {Slot::plan}, .acts = {}, .requires_ = {}, .refuses = {}, .why = {}};
+  }
   int64_t batch_size(Step& step) override {
     Rng rng = step.rng(Purpose::sample, step.replica());
     int64_t n = 0;

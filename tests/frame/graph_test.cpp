@@ -23,7 +23,8 @@ TrainStage regression(uint64_t seed, const std::string& name) {
 double ridge_error(Mlp& net, const Batch& batch) {
   torch::NoGradGuard no_grad;
   const auto f = torch::tanh(net.layer(0, batch.at("x")));
-  const auto w = torch::linalg_solve(f.t().mm(f) + 0.1 * torch::eye(f.size(1), torch::kFloat64), f.t().mm(batch.at("y")));
+  const auto w =
+      torch::linalg_solve(f.t().mm(f) + 0.1 * torch::eye(f.size(1), torch::kFloat64), f.t().mm(batch.at("y")));
   return (f.mm(w) - batch.at("y")).pow(2).mean().item<double>();
 }
 
@@ -42,27 +43,29 @@ Graph experiment(ArtifactStore& store, uint64_t seed, const std::string& directo
                made.tensors.emplace_back("ids", torch::arange(20));
                return made;
              }});
-  graph.add({.kind = GraphStage::Kind::train, .name = "base", .in = {"data"}, .seeded = false, .train = [](const Inputs&) {
-               TrainStage stage = regression(0, "base");
-               stage.checkpoint.milestones = {Count::parse("50%")};
-               return stage;
-             }});
+  graph.add(
+      {.kind = GraphStage::Kind::train, .name = "base", .in = {"data"}, .seeded = false, .train = [](const Inputs&) {
+         TrainStage stage = regression(0, "base");
+         stage.checkpoint.milestones = {Count::parse("50%")};
+         return stage;
+       }});
   graph.add({.kind = GraphStage::Kind::train, .name = "tune", .in = {"base"}, .train = [seed](const Inputs&) {
                TrainStage stage = regression(seed, "tune");
                stage.init = {{.from = "base", .drop = {"layer1"}, .fresh = {"layer1"}}};
                return stage;
              }});
-  graph.foreach("probe", {"base", "base@50%", "tune"}, [seed](const std::string& of) {
-    return GraphStage{.kind = GraphStage::Kind::eval, .in = {of, "data"}, .make = [of, seed](const Inputs& inputs) {
-      const auto net = net_of(inputs.at(of));
-      Artifact result;
-      result.values["ridge"] = ridge_error(*net, samples({100, 101, 102, 103, 104, 105, 106, 107, 108, 109}, 3));
-      // A nested fit: the same loop, with nothing written.
-      TrainStage head = regression(seed, "head");
-      head.stop = Count{4, Unit::steps};
-      result.values["head"] = fit(head).values.at("train/loss");
-      return result;
-    }};
+  graph.foreach ("probe", {"base", "base@50%", "tune"}, [seed](const std::string& of) {
+    return GraphStage{
+        .kind = GraphStage::Kind::eval, .in = {of, "data"}, .make = [of, seed](const Inputs& inputs) {
+          const auto net = net_of(inputs.at(of));
+          Artifact result;
+          result.values["ridge"] = ridge_error(*net, samples({100, 101, 102, 103, 104, 105, 106, 107, 108, 109}, 3));
+          // A nested fit: the same loop, with nothing written.
+          TrainStage head = regression(seed, "head");
+          head.stop = Count{4, Unit::steps};
+          result.values["head"] = fit(head).values.at("train/loss");
+          return result;
+        }};
   });
   return graph;
 }
@@ -73,11 +76,14 @@ TEST(GraphProbe, TwoSeedsShareOneBase) {
   std::map<uint64_t, std::vector<std::string>> ran;
   for (uint64_t seed : {1, 2}) {
     Graph graph = experiment(store, seed, folder.at("run" + std::to_string(seed)));
-    for (const char* fork : {"probe[base]", "probe[base@50%]", "probe[tune]"}) EXPECT_TRUE(graph.get(fork).values.contains("ridge"));
+    for (const char* fork : {"probe[base]", "probe[base@50%]", "probe[tune]"})
+      EXPECT_TRUE(graph.get(fork).values.contains("ridge"));
     ran[seed] = graph.ran();
     EXPECT_NE(graph.get("probe[base]").values["ridge"], graph.get("probe[base@50%]").values["ridge"]);
   }
-  auto count = [&](uint64_t seed, const std::string& name) { return std::count(ran[seed].begin(), ran[seed].end(), name); };
+  auto count = [&](uint64_t seed, const std::string& name) {
+    return std::count(ran[seed].begin(), ran[seed].end(), name);
+  };
   EXPECT_EQ(count(1, "base"), 1);
   EXPECT_EQ(count(2, "base"), 0);
   EXPECT_EQ(count(2, "tune"), 1);
@@ -105,14 +111,16 @@ TEST(GraphProbe, ResumeAtEveryStep) {
     Graph again = experiment(store, 1, directory);
     const Artifact result = again.get("tune");
     ASSERT_EQ(result.tensors.size(), expected.tensors.size());
-    for (size_t i = 0; i < expected.tensors.size(); ++i) EXPECT_TRUE(torch::equal(result.tensors[i].second, expected.tensors[i].second)) << stop;
+    for (size_t i = 0; i < expected.tensors.size(); ++i)
+      EXPECT_TRUE(torch::equal(result.tensors[i].second, expected.tensors[i].second)) << stop;
   }
 }
 
 TEST(GraphProbe, WeightsMoveStrictly) {
   ArtifactStore store;
   Graph graph(store, 0);
-  graph.add({.kind = GraphStage::Kind::train, .name = "base", .train = [](const Inputs&) { return regression(0, "base"); }});
+  graph.add(
+      {.kind = GraphStage::Kind::train, .name = "base", .train = [](const Inputs&) { return regression(0, "base"); }});
   graph.add({.kind = GraphStage::Kind::train, .name = "tune", .in = {"base"}, .train = [](const Inputs&) {
                TrainStage stage = regression(1, "tune");
                stage.init = {{.from = "base", .drop = {"layer1"}}};

@@ -7,7 +7,9 @@ namespace {
 
 /// A piece of hardware: its forward is known only by measuring it, its backward does not exist.
 struct BlackBox : torch::autograd::Function<BlackBox> {
-  static torch::Tensor forward(torch::autograd::AutogradContext*, const torch::Tensor& x) { return torch::sin(3 * x) + 0.1 * x; }
+  static torch::Tensor forward(torch::autograd::AutogradContext*, const torch::Tensor& x) {
+    return torch::sin(3 * x) + 0.1 * x;
+  }
   static torch::autograd::tensor_list backward(torch::autograd::AutogradContext*, torch::autograd::tensor_list) {
     throw std::runtime_error("nobody may differentiate the black box");
   }
@@ -36,7 +38,8 @@ TrainStage layerwise() {
   for (size_t i = 0; i < 3; ++i) {
     const std::string name = "layer" + std::to_string(i);
     stage.learners.push_back(learner(name, {"model." + name}, "sgd", 0.05));
-    stage.passes.push_back({.name = name, .objective = std::make_shared<Local>(i), .learners = {name}, .times = 3, .reuse = true});
+    stage.passes.push_back(
+        {.name = name, .objective = std::make_shared<Local>(i), .learners = {name}, .times = 3, .reuse = true});
   }
   stage.stop = Count{8, Unit::steps};
   return stage;

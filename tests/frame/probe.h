@@ -39,7 +39,8 @@ class Mlp : public Net {
     for (size_t i = 0; i + 1 < widths.size(); ++i) {
       const std::string name = "layer" + std::to_string(i);
       auto layer = register_module(name, std::make_shared<torch::nn::Module>());
-      weights_.push_back(layer->register_parameter("weight", torch::zeros({widths[i + 1], widths[i]}, torch::kFloat64)));
+      weights_.push_back(
+          layer->register_parameter("weight", torch::zeros({widths[i + 1], widths[i]}, torch::kFloat64)));
       biases_.push_back(layer->register_parameter("bias", torch::zeros({widths[i + 1]}, torch::kFloat64)));
     }
   }
@@ -65,7 +66,8 @@ inline NetSpec mlp(const std::string& name, std::vector<int64_t> widths, const s
   return {name, [widths] { return std::make_shared<Mlp>(widths); }, role};
 }
 
-inline LearnerSpec learner(const std::string& name, std::vector<std::string> params, const std::string& kind = "adam", double lr = 0.01) {
+inline LearnerSpec learner(const std::string& name, std::vector<std::string> params, const std::string& kind = "adam",
+                           double lr = 0.01) {
   LearnerSpec spec;
   spec.name = name;
   spec.params = std::move(params);

@@ -16,7 +16,8 @@ class Play : public Source {
     double& phase = step.store().number("phase", 0.1);
     for (int k = 0; k < 3; ++k) {
       const auto seen = torch::tensor({{std::sin(phase), std::cos(phase)}}, torch::kFloat64);
-      const double action = step.net<Mlp>("model").forward(seen).item<double>() + 0.1 * step.rng(Purpose::environment, k).normal();
+      const double action =
+          step.net<Mlp>("model").forward(seen).item<double>() + 0.1 * step.rng(Purpose::environment, k).normal();
       phase += 0.5 + 0.1 * action;
       replay.append({{"x", seen}, {"y", torch::tensor({{std::sin(phase)}}, torch::kFloat64)}});
     }

@@ -32,7 +32,14 @@ class Distil : public Objective {
 /// teacher <- 0.9 teacher + 0.1 student after each update.
 class AveragedTeacher : public Technique {
  public:
-  Contract contract() const override { return {.name = "averaged_teacher", .owns = {}, .acts = {Event::begin, Event::follow}, .requires_ = {}, .refuses = {}, .why = {}}; }
+  Contract contract() const override {
+    return {.name = "averaged_teacher",
+            .owns = {},
+            .acts = {Event::begin, Event::follow},
+            .requires_ = {},
+            .refuses = {},
+            .why = {}};
+  }
   void on(Event event, Step& step) override {
     torch::NoGradGuard no_grad;
     const auto student = step.net("student").parameters(), teacher = step.net("teacher").parameters();
@@ -61,7 +68,9 @@ TEST(Teacher, FollowsTheStudentByTheFormula) {
   Mlp start({3, 6, 1});
   start.initialise(stage.seed);
   for (const auto& p : start.named_parameters())
-    EXPECT_TRUE(torch::allclose(now.at("teacher/" + p.key()), 0.9 * p.value() + 0.1 * now.at("student/" + p.key()), 1e-14, 1e-14)) << p.key();
+    EXPECT_TRUE(torch::allclose(now.at("teacher/" + p.key()), 0.9 * p.value() + 0.1 * now.at("student/" + p.key()),
+                                1e-14, 1e-14))
+        << p.key();
 }
 
 }  // namespace
