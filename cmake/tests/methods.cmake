@@ -30,7 +30,7 @@ foreach(path two/noloco/noloco.cpp two/b-prop/b_prop.cpp two/papers.toml same/a-
 endforeach()
 
 check(none ok "METHODS= ")
-check(two ok "METHODS=b-prop;noloco .*register_b_prop\\(registry\\); register_noloco\\(registry\\);")
+check(two ok "METHODS=b-prop;noloco .*\"b-prop\", register_b_prop}, {\"noloco\", register_noloco}")
 check(same error "methods/a-b and methods/a_b are both register_a_b")
 check(case error "methods/A-b: a method's folder is its slug")
 check(misnamed ok "holds sources but no prop.cpp")
