@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <utility>
 
+#include "etude/base/error.h"
+
 namespace etude {
 namespace {
 
@@ -34,6 +36,13 @@ std::string real_text(double value) {
 }
 
 std::string plain_number(double value) { return std::isfinite(value) ? shortest(value) : real_text(value); }
+
+std::string rounded_number(double value, int digits) {
+  char text[64];
+  const auto [end, problem] = std::to_chars(text, text + sizeof text, value, std::chars_format::general, digits);
+  ETUDE_CHECK(problem == std::errc(), "so many digits don't fit");
+  return {text, end};
+}
 
 bool parse_number(std::string_view text, double& value) {
   if (text.size() > 1 && text[0] == '+' && text[1] != '-') text.remove_prefix(1);

@@ -13,6 +13,9 @@ std::string real_text(double value);
 /// The same for people, without the point of a whole number: "1000000".
 std::string plain_number(double value);
 
+/// Rounded to so many significant digits, without trailing zeros: "0.38", "1.2e-09".
+std::string rounded_number(double value, int digits = 4);
+
 /// Reads all of `text` as a finite double (what from_chars takes, and a leading '+'). Returns false if
 /// it is no number or doesn't fit.
 bool parse_number(std::string_view text, double& value);

@@ -47,6 +47,13 @@ TEST(PlainNumber, PrintsWholeNumbersPlainly) {
   EXPECT_EQ(plain_number(-0.0), "-0");
 }
 
+TEST(RoundedNumber, KeepsSignificantDigits) {
+  EXPECT_EQ(rounded_number(2 * (1 - 0.9 * 0.9)), "0.38");
+  EXPECT_EQ(rounded_number(1234567), "1.235e+06");
+  EXPECT_EQ(rounded_number(-0.00012345, 2), "-0.00012");
+  EXPECT_EQ(rounded_number(700), "700");
+}
+
 TEST(ParseNumber, TakesAllOrNothing) {
   double x = 0;
   EXPECT_TRUE(parse_number("+1.5e3", x));

@@ -10,7 +10,8 @@ Batch numbered(int64_t first, int64_t rows) {
   Batch batch;
   batch.id_B = torch::arange(first, first + rows);
   batch.x["value_BD"] = torch::stack({batch.id_B * 10, batch.id_B * 10 + 1}, 1);
-  for (int64_t i = 0; i < rows; ++i) batch.text["name"].push_back("n" + std::to_string(first + i));
+  auto& names = batch.text["name"];
+  for (int64_t i = 0; i < rows; ++i) names.push_back("n" + std::to_string(first + i));
   Batch crops;
   crops.id_B = torch::arange(2 * first, 2 * (first + rows));
   crops.x["crop_B"] = crops.id_B * 100;

@@ -34,14 +34,17 @@ namespace {
 /// m <- alpha m + pull;   phi <- phi + m (or alpha m + pull);   theta <- phi
 void follow(const Tensor& theta, const Tensor& phi, const Tensor& m, const Tensor& pull, const Outer& o) {
   m.mul_(o.alpha).add_(pull);
-  if (o.nesterov) phi.add_(o.alpha * m + pull);
-  else phi.add_(m);
+  if (o.nesterov)
+    phi.add_(o.alpha * m + pull);
+  else
+    phi.add_(m);
   theta.copy_(phi);
 }
 
 }  // namespace
 
-void outer_step(const Tensor& theta, const Tensor& phi, const Tensor& m, const Tensor& gbar, const Tensor& phibar_minus_phi, const Outer& o) {
+void outer_step(const Tensor& theta, const Tensor& phi, const Tensor& m, const Tensor& gbar,
+                const Tensor& phibar_minus_phi, const Outer& o) {
   follow(theta, phi, m, o.beta * gbar + o.gamma * phibar_minus_phi, o);
 }
 
@@ -55,9 +58,11 @@ double stable_bound(double alpha) { return 2 * (1 - alpha * alpha); }
 double weight_spread(const std::vector<std::vector<Tensor>>& replicas) {
   double squares = 0, values = 0;
   for (size_t p = 0; p < replicas.front().size(); ++p) {
-    std::vector<Tensor> all;
-    for (const auto& replica : replicas) all.push_back(replica[p].detach().to(torch::kFloat64));
-    const Tensor stacked = torch::stack(all);
+    // Distances to replica 0 have the same spread, and are exactly 0 where all are equal.
+    const Tensor first = replicas.front()[p].detach().to(torch::kFloat64);
+    std::vector<Tensor> distances;
+    for (const auto& replica : replicas) distances.push_back(replica[p].detach().to(torch::kFloat64) - first);
+    const Tensor stacked = torch::stack(distances);
     squares += (stacked - stacked.mean(0, true)).square().sum().item<double>();
     values += static_cast<double>(stacked.numel());
   }
@@ -100,21 +105,27 @@ void log_spread(Evaluation& evaluation) {
     for (const auto& replica : theta) members.push_back(replica[p]);
     average.push_back(group_mean(members));
   }
-  for (const auto& [name, value] : evaluation.measure_with(average)) evaluation.log("averaged/" + name.substr(name.find('/') + 1), value);
+  for (const auto& [name, value] : evaluation.measure_with(average))
+    evaluation.log("averaged/" + name.substr(name.find('/') + 1), value);
 }
 
 }  // namespace
 
 Contract Meeting::contract() const {
-  return {.name = name_, .acts = {Event::begin}, .requires_ = {"replicas"}, .why = "replicas meet each other in it: set replicas to 2 or more"};
+  return {.name = name_,
+          .acts = {Event::begin},
+          .requires_ = {"replicas"},
+          .why = "replicas meet each other in it: set replicas to 2 or more"};
 }
 
 int64_t Meeting::group_size(const Step& step) const { return group_size_ == 0 ? step.replicas() : group_size_; }
 
 void Meeting::on(Event, Step& step) {
   if (group_size_ > step.replicas())
-    throw Error(Code::config, "group = " + std::to_string(group_size_) + ", but there are " + std::to_string(step.replicas()) + " replicas",
-                "technique " + name_, "set group to at most the number of replicas, or raise replicas");
+    throw Error(
+        Code::config,
+        "group = " + std::to_string(group_size_) + ", but there are " + std::to_string(step.replicas()) + " replicas",
+        "technique " + name_, "set group to at most the number of replicas, or raise replicas");
   start(step);
 }
 
@@ -130,7 +141,9 @@ std::vector<int> Meeting::group_of(const Step& step) const {
   ETUDE_CHECK(false, "a replica is in no group");
 }
 
-void Meeting::post(Peers& peers, Step& step, int round) { sides_[step.replica()].post(peers, group_of(step), offer(step), round); }
+void Meeting::post(Peers& peers, Step& step, int round) {
+  sides_[step.replica()].post(peers, group_of(step), offer(step), round);
+}
 
 void Meeting::collect(Peers& peers, Step& step, int round) {
   const std::vector<Tensor> mean = sides_[step.replica()].collect(peers, group_of(step), offer(step), round);
@@ -144,16 +157,19 @@ NoLoCo::NoLoCo(const Options& options)
       outer_{options.alpha, options.beta, options.gamma.value_or(options.beta), options.outer == "nesterov"},
       path_(options.path) {
   if (path_ == "one" && outer_.gamma != outer_.beta)
-    throw Error(Code::config, "path = \"one\" with gamma = " + plain_number(outer_.gamma) + " and beta = " + plain_number(outer_.beta), "technique noloco",
-                "theta alone is enough for gamma = beta only: set path = \"two\", or leave gamma out");
+    throw Error(
+        Code::config,
+        "path = \"one\" with gamma = " + plain_number(outer_.gamma) + " and beta = " + plain_number(outer_.beta),
+        "technique noloco", "theta alone is enough for gamma = beta only: set path = \"two\", or leave gamma out");
 }
 
 void NoLoCo::start(Step& step) {
   start_outer(step);
   const bool pulls = outer_.gamma > 0 && group_size(step) > 1 && group_size(step) < step.replicas();
   if (step.replica() == 0 && pulls && outer_.gamma >= stable_bound(outer_.alpha))
-    warn("noloco: alpha = " + plain_number(outer_.alpha) + " with gamma = " + plain_number(outer_.gamma) +
-         " lets the replicas drift apart without bound; stable is gamma < 2 (1 - alpha^2) = " + plain_number(stable_bound(outer_.alpha)));
+    warn("noloco: alpha = " + rounded_number(outer_.alpha) + " with gamma = " + rounded_number(outer_.gamma) +
+         " lets the replicas drift apart without bound; stable is gamma < 2 (1 - alpha^2) = " +
+         rounded_number(stable_bound(outer_.alpha)));
 }
 
 bool NoLoCo::one_tensor(const Step& step) const {
@@ -176,8 +192,10 @@ void NoLoCo::take(Step& step, const std::vector<Tensor>& mean) {
     const Tensor theta = parameters[i].value.detach();
     const Tensor& phi = state.tensor("phi/" + parameters[i].name);
     const Tensor& m = state.tensor("m/" + parameters[i].name);
-    if (one_tensor(step)) outer_step_one(theta, phi, m, mean[i], outer_);
-    else outer_step(theta, phi, m, mean[i], mean[parameters.size() + i] - phi, outer_);
+    if (one_tensor(step))
+      outer_step_one(theta, phi, m, mean[i], outer_);
+    else
+      outer_step(theta, phi, m, mean[i], mean[parameters.size() + i] - phi, outer_);
   }
 }
 
@@ -191,7 +209,8 @@ void DiLoCo::take(Step& step, const std::vector<Tensor>& gbar) {
   auto state = step.store().under("noloco");
   for (size_t i = 0; i < parameters.size(); ++i) {
     const Tensor pull = o_.beta * gbar[i];
-    follow(parameters[i].value.detach(), state.tensor("phi/" + parameters[i].name), state.tensor("m/" + parameters[i].name), pull,
+    follow(parameters[i].value.detach(), state.tensor("phi/" + parameters[i].name),
+           state.tensor("m/" + parameters[i].name), pull,
            {.alpha = o_.alpha, .beta = o_.beta, .gamma = 0, .nesterov = o_.outer == "nesterov"});
   }
 }
@@ -236,7 +255,10 @@ void etude::register_noloco(Registry& registry) {
   using namespace noloco;
   registry.technique<NoLoCo, noloco::Options>("noloco", "outer step with one random partner, every H steps");
   registry.technique<DiLoCo, DiLoCoOptions>("diloco", "outer step with all replicas, every H steps");
-  registry.technique<PairAverage, PairAverageOptions>("pairavg", "gossip: weights averaged with a random partner, every H steps");
-  registry.technique<Epidemic, EpidemicOptions>("epidemic", "epidemic learning: an Adam step towards the mean with a random partner");
-  registry.technique<Spread, Spread::Options>("spread", "measures how far replicas are apart and their averaged weights; exchanges nothing");
+  registry.technique<PairAverage, PairAverageOptions>("pairavg",
+                                                      "gossip: weights averaged with a random partner, every H steps");
+  registry.technique<Epidemic, EpidemicOptions>(
+      "epidemic", "epidemic learning: an Adam step towards the mean with a random partner");
+  registry.technique<Spread, Spread::Options>(
+      "spread", "measures how far replicas are apart and their averaged weights; exchanges nothing");
 }

@@ -36,7 +36,8 @@ struct Outer {
 /// Step 3, from the means of step 2 over the group, gbar = mean_j (theta_j - phi_j) and phibar = mean_j phi_j, the
 /// latter given as its difference to phi:
 ///   m <- alpha m + beta gbar + gamma (phibar - phi);   phi <- phi + m;   theta <- phi.
-void outer_step(const Tensor& theta, const Tensor& phi, const Tensor& m, const Tensor& gbar, const Tensor& phibar_minus_phi, const Outer& o);
+void outer_step(const Tensor& theta, const Tensor& phi, const Tensor& m, const Tensor& gbar,
+                const Tensor& phibar_minus_phi, const Outer& o);
 /// The same from thetabar alone, as gbar + phibar = thetabar: for gamma = beta only,
 ///   m <- alpha m + beta (thetabar - phi);   phi <- phi + m;   theta <- phi.
 void outer_step_one(const Tensor& theta, const Tensor& phi, const Tensor& m, const Tensor& thetabar, const Outer& o);
@@ -54,14 +55,16 @@ struct Options {
   double alpha = 0.5, beta = 0.7;
   std::optional<double> gamma;
   std::string outer = "heavyball", path = "auto";
-  template <class V> void fields(V& v) {
+  template <class V>
+  void fields(V& v) {
     v("every", every, at_least(1), "inner steps between two outer steps (H)");
     v("group", group, at_least(1), "replicas that meet (n)");
     v("alpha", alpha, half_open(0, 1), "outer momentum");
     v("beta", beta, within(0, 2), "outer learning rate");
     v("gamma", gamma, within(0, 4), "pull towards the group's mean; default: beta");
     v("outer", outer, one_of({"heavyball", "nesterov"}), "how phi follows m; the authors' code is heavyball");
-    v("path", path, one_of({"auto", "one", "two"}), "tensors exchanged: theta (needs gamma = beta), or theta - phi and phi; auto: one where it is enough");
+    v("path", path, one_of({"auto", "one", "two"}),
+      "tensors exchanged: theta (needs gamma = beta), or theta - phi and phi; auto: one where it is enough");
   }
 };
 
@@ -69,7 +72,8 @@ struct DiLoCoOptions {
   int64_t every = 100;
   double alpha = 0.3, beta = 0.7;
   std::string outer = "heavyball";
-  template <class V> void fields(V& v) {
+  template <class V>
+  void fields(V& v) {
     v("every", every, at_least(1), "inner steps between two outer steps (H)");
     v("alpha", alpha, half_open(0, 1), "outer momentum");
     v("beta", beta, within(0, 2), "outer learning rate");
@@ -79,7 +83,8 @@ struct DiLoCoOptions {
 
 struct PairAverageOptions {
   int64_t every = 20, group = 2;
-  template <class V> void fields(V& v) {
+  template <class V>
+  void fields(V& v) {
     v("every", every, at_least(1), "inner steps between two meetings");
     v("group", group, at_least(1), "replicas that meet");
   }
@@ -89,7 +94,8 @@ struct EpidemicOptions {
   int64_t every = 20, group = 2;
   Schedule lr = 1e-3;
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
-  template <class V> void fields(V& v) {
+  template <class V>
+  void fields(V& v) {
     v("every", every, at_least(1), "inner steps between two meetings");
     v("group", group, at_least(1), "replicas that meet");
     v("lr", lr, at_least(0), "learning rate of the Adam step on theta - mean");
@@ -105,7 +111,8 @@ struct EpidemicOptions {
 class Meeting : public Technique {
  public:
   /// group_size 0: all replicas.
-  Meeting(std::string name, int64_t every, int64_t group_size) : name_(std::move(name)), every_(every), group_size_(group_size) {}
+  Meeting(std::string name, int64_t every, int64_t group_size)
+      : name_(std::move(name)), every_(every), group_size_(group_size) {}
   Contract contract() const override;
   void on(Event event, Step& step) override;
   int rounds(Step& step) override;
@@ -187,7 +194,10 @@ class Epidemic : public Meeting {
 /// Measures what the others measure, and exchanges nothing. Arm: none.
 class Spread : public Technique {
  public:
-  struct Options { template <class V> void fields(V&) {} };
+  struct Options {
+    template <class V>
+    void fields(V&) {}
+  };
   explicit Spread(const Options&) {}
   Contract contract() const override { return {.name = "spread"}; }
   void evaluate(Evaluation& evaluation) override;

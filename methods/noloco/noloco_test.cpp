@@ -21,7 +21,8 @@ Tensor vec(std::vector<double> values) { return torch::tensor(values, torch::kFl
 
 Tensor normal(std::vector<int64_t> shape, uint64_t seed, int64_t step = 0) {
   const Tensor x = torch::empty(shape, torch::kFloat64);
-  Rng(Key{seed, Purpose::test, step, 0}).fill_normal(std::span<double>(x.data_ptr<double>(), static_cast<size_t>(x.numel())));
+  Rng(Key{seed, Purpose::test, step, 0})
+      .fill_normal(std::span<double>(x.data_ptr<double>(), static_cast<size_t>(x.numel())));
   return x;
 }
 
@@ -33,7 +34,8 @@ TEST(NoLoCo, GoldenPairStep) {
   const Tensor gbar = group_mean({theta[0] - phi[0], theta[1] - phi[1]}), phibar = group_mean(phi);
   EXPECT_NEAR(gbar.item<double>(), 0.2, 1e-15);
   EXPECT_NEAR(phibar.item<double>(), 1.5, 1e-15);
-  for (size_t i = 0; i < 2; ++i) outer_step(theta[i], phi[i], m[i], gbar, phibar - phi[i], {.alpha = 0.5, .beta = 0.7, .gamma = 0.7});
+  for (size_t i = 0; i < 2; ++i)
+    outer_step(theta[i], phi[i], m[i], gbar, phibar - phi[i], {.alpha = 0.5, .beta = 0.7, .gamma = 0.7});
   EXPECT_NEAR(m[0].item<double>(), 0.54, 1e-15);
   EXPECT_NEAR(m[1].item<double>(), -0.21, 1e-15);
   EXPECT_NEAR(phi[0].item<double>(), 1.54, 1e-15);
@@ -57,7 +59,8 @@ TEST(NoLoCo, OneTensorEqualsTwoWhereGammaIsBeta) {
     const std::vector<Tensor> theta = {normal({50}, 1), normal({50}, 2)}, phi = {normal({50}, 3), normal({50}, 4)};
     for (size_t i = 0; i < 2; ++i) {
       const Tensor m = normal({50}, 5 + i);
-      const Tensor theta1 = theta[i].clone(), phi1 = phi[i].clone(), m1 = m.clone(), theta2 = theta[i].clone(), phi2 = phi[i].clone(), m2 = m.clone();
+      const Tensor theta1 = theta[i].clone(), phi1 = phi[i].clone(), m1 = m.clone(), theta2 = theta[i].clone(),
+                   phi2 = phi[i].clone(), m2 = m.clone();
       outer_step_one(theta1, phi1, m1, group_mean(theta), o);
       outer_step(theta2, phi2, m2, group_mean({theta[0] - phi[0], theta[1] - phi[1]}), group_mean(phi) - phi[i], o);
       EXPECT_TRUE(torch::allclose(phi1, phi2, 0, 1e-12));
@@ -65,7 +68,8 @@ TEST(NoLoCo, OneTensorEqualsTwoWhereGammaIsBeta) {
       EXPECT_TRUE(torch::equal(theta1, phi1));
     }
   }
-  EXPECT_THROW(outer_step_one(vec({1}), vec({1}), vec({0}), vec({1}), {.alpha = 0.5, .beta = 0.7, .gamma = 0.6}), Error);
+  EXPECT_THROW(outer_step_one(vec({1}), vec({1}), vec({0}), vec({1}), {.alpha = 0.5, .beta = 0.7, .gamma = 0.6}),
+               Error);
 }
 
 TEST(NoLoCo, ThePullMovesNoGroupMean) {
@@ -80,7 +84,8 @@ TEST(NoLoCo, ThePullMovesNoGroupMean) {
     }
     const Tensor expected = torch::stack(phi).mean(0) + 0.4 * torch::stack(m).mean(0) + 0.7 * torch::stack(g).mean(0);
     const Tensor gbar = group_mean(g), phibar = group_mean(phi);
-    for (size_t r = 0; r < 5; ++r) outer_step(theta[r], phi[r], m[r], gbar, phibar - phi[r], {.alpha = 0.4, .beta = 0.7, .gamma = gamma});
+    for (size_t r = 0; r < 5; ++r)
+      outer_step(theta[r], phi[r], m[r], gbar, phibar - phi[r], {.alpha = 0.4, .beta = 0.7, .gamma = gamma});
     EXPECT_TRUE(torch::allclose(torch::stack(phi).mean(0), expected, 0, 1e-12)) << gamma;
   }
 }
@@ -123,10 +128,13 @@ TEST(NoLoCo, WeightSpreadIsTheStandardDeviationOverReplicas) {
 
 // ---- the spread of many replicas, from the formulas alone ----
 
-struct Spreads { std::vector<double> variance; };
+struct Spreads {
+  std::vector<double> variance;
+};
 
 /// N replicas in random pairs; `progress(phi, t)` gives theta. Rows are replicas.
-template <class F> Spreads simulate(int64_t N, int64_t D, int steps, const Outer& o, uint64_t seed, F progress) {
+template <class F>
+Spreads simulate(int64_t N, int64_t D, int steps, const Outer& o, uint64_t seed, F progress) {
   const Tensor phi = torch::zeros({N, D}, torch::kFloat64), m = torch::zeros_like(phi);
   Spreads spreads;
   for (int t = 0; t < steps; ++t) {
@@ -144,7 +152,9 @@ template <class F> Spreads simulate(int64_t N, int64_t D, int steps, const Outer
 }
 
 Spreads pure_noise(const Outer& o, int steps, double s = 1, int64_t D = 32) {
-  return simulate(128, D, steps, o, 3, [&](const Tensor& phi, int t) { return phi + s * normal({phi.size(0), phi.size(1)}, 11, t); });
+  return simulate(128, D, steps, o, 3, [&](const Tensor& phi, int t) {
+    return phi + s * normal({phi.size(0), phi.size(1)}, 11, t);
+  });
 }
 
 double mean(const std::vector<double>& x, size_t from, size_t to) {
@@ -179,10 +189,11 @@ TEST(NoLoCo, VarianceOnAQuadraticGoesWithTheSquareOfTheNoise) {
   // Five steps of SGD on |theta|^2 / 2 with noisy gradients between outer steps.
   const auto spread = [](double noise, uint64_t seed) {
     const auto v = simulate(64, 32, 400, {}, seed, [&](const Tensor& phi, int t) {
-      Tensor theta = phi.clone();
-      for (int k = 0; k < 5; ++k) theta = theta - 0.1 * (theta + noise * normal({64, 32}, seed, 5 * t + k));
-      return theta;
-    }).variance;
+                     Tensor theta = phi.clone();
+                     for (int k = 0; k < 5; ++k)
+                       theta = theta - 0.1 * (theta + noise * normal({64, 32}, seed, 5 * t + k));
+                     return theta;
+                   }).variance;
     return mean(v, 50, 400);
   };
   EXPECT_NEAR(spread(0.2, 1) / spread(0.1, 2), 4, 0.4);
@@ -241,7 +252,9 @@ TEST(NoLoCo, AGroupOfAllIsDiLoCoToTheBit) {
     const Fit diloco = fit(stage("kind = 'diloco'\nevery = 2\nalpha = 0.3\nouter = '" + outer + "'"));
     for (const std::string path : {"auto", "two"})
       for (const std::string gamma : {"", "gamma = 0.2"})
-        expect_same(fit(stage("kind = 'noloco'\ngroup = 4\nevery = 2\nalpha = 0.3\n" + gamma + "\nouter = '" + outer + "'\npath = '" + path + "'")), diloco, outer + path + gamma);
+        expect_same(fit(stage("kind = 'noloco'\ngroup = 4\nevery = 2\nalpha = 0.3\n" + gamma + "\nouter = '" + outer +
+                              "'\npath = '" + path + "'")),
+                    diloco, outer + path + gamma);
     const Fit pairs = fit(stage("kind = 'noloco'\ngroup = 2\nevery = 2\nalpha = 0.3"));
     EXPECT_NE(pairs.values.at("valid/loss"), diloco.values.at("valid/loss")) << "the comparison must be able to fail";
   }
@@ -280,7 +293,8 @@ TEST(NoLoCo, DiLoCoIsItsFormulaAndLeavesNoSpread) {
 TEST(NoLoCo, BothPathsTrainAlikeThroughTheLoop) {
   const Fit one = fit(stage("kind = 'noloco'\nevery = 2\npath = 'one'"));
   const Fit two = fit(stage("kind = 'noloco'\nevery = 2\npath = 'two'"));
-  for (const auto& [name, value] : one.artifact.tensors) EXPECT_TRUE(torch::allclose(value, tensor_of(two, name), 0, 1e-6)) << name;
+  for (const auto& [name, value] : one.artifact.tensors)
+    EXPECT_TRUE(torch::allclose(value, tensor_of(two, name), 0, 1e-6)) << name;
   EXPECT_EQ(two.counters[Unit::bytes], 2 * one.counters[Unit::bytes]);
   expect_same(one, fit(stage("kind = 'noloco'\nevery = 2\ngamma = 0.7")), "auto takes one tensor for gamma = beta");
 }
@@ -288,8 +302,10 @@ TEST(NoLoCo, BothPathsTrainAlikeThroughTheLoop) {
 TEST(NoLoCo, OneStepOfSgdWithAllIsGradientAveraging) {
   const Fit averaged = fit(stage("", 1, 12, "sgd"));
   for (const std::string path : {"one", "two"}) {
-    const Fit met = fit(stage("kind = 'noloco'\ngroup = 4\nevery = 1\nalpha = 0\nbeta = 1\npath = '" + path + "'", 4, 3, "sgd"));
-    for (const auto& [name, value] : averaged.artifact.tensors) EXPECT_TRUE(torch::allclose(tensor_of(met, name), value, 0, 1e-12)) << name;
+    const Fit met =
+        fit(stage("kind = 'noloco'\ngroup = 4\nevery = 1\nalpha = 0\nbeta = 1\npath = '" + path + "'", 4, 3, "sgd"));
+    for (const auto& [name, value] : averaged.artifact.tensors)
+      EXPECT_TRUE(torch::allclose(tensor_of(met, name), value, 0, 1e-12)) << name;
   }
 }
 
@@ -313,7 +329,8 @@ TEST(NoLoCo, OnlyPartnersSpeak) {
 }
 
 TEST(NoLoCo, SpreadAndAverageAreMeasured) {
-  const Fit none = fit(stage("kind = 'spread'")), met = fit(stage("kind = 'noloco'\nevery = 2")), gossip = fit(stage("kind = 'pairavg'\nevery = 1\ngroup = 4"));
+  const Fit none = fit(stage("kind = 'spread'")), met = fit(stage("kind = 'noloco'\nevery = 2")),
+            gossip = fit(stage("kind = 'pairavg'\nevery = 1\ngroup = 4"));
   EXPECT_GT(none.values.at("noloco/weight_std"), met.values.at("noloco/weight_std"));
   EXPECT_GT(met.values.at("noloco/weight_std"), 0);
   // Where all are equal, the average is each of them.
@@ -336,13 +353,15 @@ TEST(NoLoCo, EpidemicTakesOneAdamStepTowardsTheMean) {
 }
 
 TEST(NoLoCo, GoesOnFromEveryStep) {
-  for (const std::string with : {"kind = 'noloco'\nevery = 3", "kind = 'noloco'\nevery = 3\ngamma = 0.2", "kind = 'diloco'\nevery = 3", "kind = 'epidemic'\nevery = 2\ngroup = 3"})
+  for (const std::string with : {"kind = 'noloco'\nevery = 3", "kind = 'noloco'\nevery = 3\ngamma = 0.2",
+                                 "kind = 'diloco'\nevery = 3", "kind = 'epidemic'\nevery = 2\ngroup = 3"})
     probe::same_wherever_stopped([&] { return stage(with); });
 }
 
 // ---- bad input ----
 
-template <class F> Error error_of(F f) {
+template <class F>
+Error error_of(F f) {
   try {
     f();
   } catch (const Error& e) {
@@ -353,8 +372,10 @@ template <class F> Error error_of(F f) {
 }
 
 TEST(NoLoCo, RefusesWhatCannotBe) {
-  for (const std::string bad : {"kind = 'noloco'\ngroup = 0", "kind = 'noloco'\nevery = 0", "kind = 'noloco'\ngamma = -0.1", "kind = 'noloco'\nalpha = 1",
-                                "kind = 'noloco'\npath = 'three'", "kind = 'diloco'\nevery = 0", "kind = 'diloco'\ngroup = 2", "kind = 'noloco'\nbeta = nan"}) {
+  for (const std::string bad :
+       {"kind = 'noloco'\ngroup = 0", "kind = 'noloco'\nevery = 0", "kind = 'noloco'\ngamma = -0.1",
+        "kind = 'noloco'\nalpha = 1", "kind = 'noloco'\npath = 'three'", "kind = 'diloco'\nevery = 0",
+        "kind = 'diloco'\ngroup = 2", "kind = 'noloco'\nbeta = nan"}) {
     const Error e = error_of([&] { technique(bad); });
     EXPECT_EQ(e.code(), Code::config) << bad;
     EXPECT_THAT(e.where(), HasSubstr("test.toml:2")) << bad;
@@ -415,7 +436,8 @@ double median_of_others(std::vector<double> idle) {
 
 TEST(NoLoCo, AStragglerHoldsUpItsPartnersOnly) {
   for (int N : {8, 64}) {
-    const double pairs = median_of_others(idle_with_straggler(N, 2, 3)), all = median_of_others(idle_with_straggler(N, N, 3));
+    const double pairs = median_of_others(idle_with_straggler(N, 2, 3)),
+                 all = median_of_others(idle_with_straggler(N, N, 3));
     EXPECT_GT(all, 3 * 179) << N;
     EXPECT_LT(pairs, N == 8 ? all : 5) << N;
   }
@@ -432,7 +454,8 @@ TEST(NoLoCo, ArmsAreRecipes) {
   Registry registry;
   register_frame(registry);
   register_noloco(registry);
-  const std::vector<std::string> expected = {"diloco", "diloco-nesterov", "epidemic", "fsdp", "noloco", "noloco-gamma0", "none", "pairavg"};
+  const std::vector<std::string> expected = {"diloco", "diloco-nesterov", "epidemic", "fsdp",
+                                             "noloco", "noloco-gamma0",   "none",     "pairavg"};
   EXPECT_EQ(arms("noloco"), expected);
   for (const std::string& arm : expected)
     for (const std::string profile : {"", "smoke", "small", "full", "paper"}) {
@@ -441,10 +464,14 @@ TEST(NoLoCo, ArmsAreRecipes) {
       EXPECT_FALSE(recipe.options.about.empty()) << what;
       // Every arm sees as many samples in a step.
       const Recipe reference = builtin_recipe("noloco", "noloco", profile, {}, registry);
-      EXPECT_EQ(recipe.options.replicas * recipe.options.source.batch, reference.options.replicas * reference.options.source.batch) << what;
+      EXPECT_EQ(recipe.options.replicas * recipe.options.source.batch,
+                reference.options.replicas * reference.options.source.batch)
+          << what;
       ASSERT_EQ(recipe.options.with.size(), 1u) << what;
       const Config* every = recipe.options.with[0].config.find("every");
-      if (profile == "smoke" && every) { EXPECT_EQ(every->as_int(), 2) << what; }
+      if (profile == "smoke" && every) {
+        EXPECT_EQ(every->as_int(), 2) << what;
+      }
       EXPECT_NO_THROW(registry.technique(recipe.options.with[0]).make(recipe.options.with[0])) << what;
     }
 }
