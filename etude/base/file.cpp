@@ -221,13 +221,17 @@ void sync_directory(const std::string& path) {
 }
 
 void write_atomically(const std::string& path, std::string_view content) {
+  write_atomically(path, [&](Writer& writer) { writer.write(content); });
+}
+
+void write_atomically(const std::string& path, const std::function<void(Writer&)>& fill) {
   static std::atomic<int> counter = 0;
   const size_t name = path.rfind('/') == std::string::npos ? 0 : path.rfind('/') + 1;
   const std::string aside = path.substr(0, name) + "." + path.substr(name) + kTemporary + std::to_string(getpid()) +
                             "-" + std::to_string(++counter);
   try {
     Writer writer(aside, Writer::Mode::create);
-    writer.write(content);
+    fill(writer);
     writer.sync();
     rename_durably(aside, path);
   } catch (const Error& error) {

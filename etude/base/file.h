@@ -35,6 +35,8 @@ void sync_directory(const std::string& path);
 
 /// Writes aside, fsyncs, renames, fsyncs the directory: readers see the old or the new content.
 void write_atomically(const std::string& path, std::string_view content);
+/// The same with content that is written a piece at a time.
+void write_atomically(const std::string& path, const std::function<void(class Writer&)>& fill);
 /// Whether a file of this name was being written aside by write_atomically(): left behind by a process
 /// that died, if none is at work.
 bool is_temporary(std::string_view name);

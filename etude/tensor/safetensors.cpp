@@ -85,6 +85,16 @@ void emit(const NamedTensors& tensors, const Metadata& metadata, const Sink& sin
   }
 }
 
+/// Returns the SHA-256.
+std::string write_to(file::Writer& out, const NamedTensors& tensors, const Metadata& metadata) {
+  file::Sha256 hash;
+  emit(tensors, metadata, [&](const char* data, size_t size) {
+    hash.add(data, size);
+    out.write(data, size);
+  });
+  return hash.hex();
+}
+
 /// A tensor as the header describes it.
 struct Entry {
   std::string name, dtype;
@@ -287,13 +297,23 @@ std::string to_safetensors(const NamedTensors& tensors, const Metadata& metadata
 
 std::string write_safetensors(const std::string& path, const NamedTensors& tensors, const Metadata& metadata) {
   file::Writer out(path, file::Writer::Mode::create);
+  const std::string hash = write_to(out, tensors, metadata);
+  out.sync();
+  return hash;
+}
+
+void write_safetensors_atomically(const std::string& path, const NamedTensors& tensors, const Metadata& metadata) {
+  file::write_atomically(path, [&](file::Writer& out) { write_to(out, tensors, metadata); });
+}
+
+SafetensorsMeasure measure_safetensors(const NamedTensors& tensors, const Metadata& metadata) {
   file::Sha256 hash;
+  int64_t bytes = 0;
   emit(tensors, metadata, [&](const char* data, size_t size) {
     hash.add(data, size);
-    out.write(data, size);
+    bytes += static_cast<int64_t>(size);
   });
-  out.sync();
-  return hash.hex();
+  return {hash.hex(), bytes};
 }
 
 SafetensorsFile parse_safetensors(std::string_view bytes, const std::string& name) {

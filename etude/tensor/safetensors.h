@@ -20,6 +20,15 @@ std::string to_safetensors(const NamedTensors& tensors, const Metadata& metadata
 /// Writes through etude/base/file.h and syncs the file, not its directory; returns the SHA-256.
 std::string write_safetensors(const std::string& path, const NamedTensors& tensors, const Metadata& metadata = {});
 
+/// The same, aside first: readers find the old or the new file, and it is durable when it returns.
+void write_safetensors_atomically(const std::string& path, const NamedTensors& tensors, const Metadata& metadata = {});
+/// SHA-256 and size that the file would have. Writes nothing.
+struct SafetensorsMeasure {
+  std::string sha256;
+  int64_t bytes = 0;
+};
+SafetensorsMeasure measure_safetensors(const NamedTensors& tensors, const Metadata& metadata = {});
+
 struct SafetensorsFile {
   NamedTensors tensors;  ///< in the order of their data; own memory
   Metadata metadata;
