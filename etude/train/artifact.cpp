@@ -1,35 +1,58 @@
 #include "etude/train/artifact.h"
 
-#include <unistd.h>
-
+#include <chrono>
 #include <thread>
 
 #include "etude/base/error.h"
 #include "etude/base/log.h"
 #include "etude/tensor/safetensors.h"
+#include "etude/train/sealed.h"
 
 namespace etude {
+namespace {
 
-ArtifactStore::ArtifactStore(std::string directory) : directory_(std::move(directory)), memory_(std::make_shared<std::map<std::string, Artifact>>()) {
-  if (!directory_.empty()) file::make_directories(directory_);
+constexpr int kSchema = 1;
+constexpr const char *kTensors = "tensors.safetensors", *kValues = "values.json";
+
+Artifact read_artifact(const std::string& path, const std::string& key) {
+  const nlohmann::json manifest = sealed::read_manifest(path);
+  if (manifest.value("schema", nlohmann::json()) != kSchema || manifest.value("key", nlohmann::json()) != key) {
+    throw Error(Code::checkpoint, "the manifest is of another artifact or version", path);
+  }
+  const auto bytes = [&](const char* name) {
+    return sealed::read_file(path + "/" + name, manifest["files"].value(name, nlohmann::json()));
+  };
+  return {parse_safetensors(bytes(kTensors), path + "/" + kTensors).tensors,
+          sealed::from_text(bytes(kValues), path + "/" + kValues)};
 }
 
-bool ArtifactStore::has(const std::string& key) const { return directory_.empty() ? memory_->count(key) > 0 : file::exists(directory_ + "/" + key + "/manifest.json"); }
+}  // namespace
+
+ArtifactStore::ArtifactStore(std::string directory)
+    : directory_(std::move(directory)), memory_(std::make_shared<std::map<std::string, Artifact>>()) {
+  if (directory_.empty()) return;
+  file::make_directories(directory_);
+  sealed::remove_leftovers(directory_);
+}
+
+bool ArtifactStore::has(const std::string& key) const {
+  return directory_.empty() ? memory_->count(key) > 0 : file::exists(directory_ + "/" + key);
+}
 
 Artifact ArtifactStore::get(const std::string& key) const {
-  if (directory_.empty()) {
-    auto it = memory_->find(key);
-    if (it == memory_->end()) throw Error(Code::checkpoint, "there is no artifact " + key, "memory");
-    return it->second;
+  if (!has(key)) {
+    throw Error(Code::checkpoint, "there is no artifact " + key, directory_.empty() ? "memory" : directory_,
+                "run the stage that makes it");
   }
+  if (directory_.empty()) return memory_->at(key);
   const std::string path = directory_ + "/" + key;
-  const std::string hint = "remove " + path + " to have it made again";
-  if (!has(key)) throw Error(Code::checkpoint, "there is no artifact " + key, directory_);
-  const nlohmann::json manifest = nlohmann::json::parse(file::read(path + "/manifest.json"), nullptr, false);
-  const std::string tensors = file::read(path + "/tensors.safetensors"), values = file::read(path + "/values.json");
-  if (manifest.is_discarded() || manifest.value("tensors", "") != file::sha256(tensors) || manifest.value("values", "") != file::sha256(values))
-    throw Error(Code::checkpoint, "the artifact's content does not have the hashes of its manifest", path, hint);
-  return {parse_safetensors(tensors, path).tensors, nlohmann::json::parse(values)};
+  try {
+    return read_artifact(path, key);
+  } catch (const Error& error) {
+    if (error.code() != Code::checkpoint) throw;
+    throw Error(Code::checkpoint, "artifact " + key + " is damaged: " + error.message(), error.where(),
+                "remove " + path + " to have it made again");
+  }
 }
 
 void ArtifactStore::put(const std::string& key, const Artifact& artifact) {
@@ -40,14 +63,14 @@ void ArtifactStore::put(const std::string& key, const Artifact& artifact) {
     memory_->emplace(key, std::move(own));
     return;
   }
-  const std::string aside = directory_ + "/.tmp-" + key + "-" + std::to_string(getpid());
-  file::remove_all(aside);
-  file::make_directories(aside);
-  const std::string tensors = write_safetensors(aside + "/tensors.safetensors", artifact.tensors);
-  const std::string values = artifact.values.dump();
-  file::write_atomically(aside + "/values.json", values);
-  file::write_atomically(aside + "/manifest.json", nlohmann::json{{"tensors", tensors}, {"values", file::sha256(values)}}.dump());
-  file::rename_durably(aside, directory_ + "/" + key);
+  sealed::Draft draft(directory_, key);
+  draft.add(kTensors, artifact.tensors);
+  draft.add(kValues, sealed::to_text(artifact.values));
+  try {
+    draft.publish(directory_ + "/" + key, {{"schema", kSchema}, {"key", key}});
+  } catch (const Error&) {
+    if (!has(key)) throw;  // else another one was faster, with the same content
+  }
 }
 
 std::unique_ptr<file::Lock> ArtifactStore::make(const std::string& key) const {

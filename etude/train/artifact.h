@@ -1,7 +1,8 @@
 #pragma once
 // Artifacts: what stages store, under a content hash, shared between arms and seeds.
 //
-//   <store>/<key>/{tensors.safetensors, table.json, files..., manifest.json}
+//   <store>/<key>/{tensors.safetensors, values.json, manifest.json}   sealed, see etude/train/sealed.h
+//   <store>/<key>.lock                                                held while the key is being made
 //
 // The key is the hash of all that decides the content: the stage's resolved options, the seed if the stage depends on
 // it, the keys of its inputs, the hashes of its data.
@@ -9,7 +10,6 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <string>
 
 #include "etude/base/file.h"
@@ -18,13 +18,13 @@
 namespace etude {
 
 struct Artifact {
-  NamedTensors tensors;       ///< nets as "net/parameter", data sets, tables of numbers
-  nlohmann::json values = nlohmann::json::object();   ///< anything else, and results
+  NamedTensors tensors;                              ///< nets as "net/parameter", data sets, tables of numbers
+  nlohmann::json values = nlohmann::json::object();  ///< anything else, and results; survives to the bit
 };
 
 class ArtifactStore {
  public:
-  /// An empty directory keeps artifacts in memory only.
+  /// An empty directory keeps artifacts in memory only. Removes what dead writers left aside.
   explicit ArtifactStore(std::string directory = {});
   bool has(const std::string& key) const;
   /// Errors: Code::checkpoint when it is missing or damaged.

@@ -19,6 +19,7 @@ constexpr const char *kState = "state.safetensors", *kHost = "state.json", *kTai
 
 /// The directory "step-000000000400", or "step-000000000400.2" when that step was saved before.
 struct Place {
+  static constexpr int kMostAttempts = 1'000'000;
   int64_t step = 0;
   int attempt = 1;
 
@@ -38,6 +39,7 @@ struct Place {
     }
     // Only names that we write: "step-4" or "step-000000000400.old" is somebody else's.
     if (read.ec != std::errc() || read.ptr != end || place.name() != name) return std::nullopt;
+    if (place.step < 0 || place.attempt < 1 || place.attempt > kMostAttempts) return std::nullopt;
     return place;
   }
 };
@@ -130,6 +132,23 @@ Snapshot read_checkpoint(const std::string& directory, const Place& place) {
   }
 }
 
+/// The segment files that a checkpoint stands on; none if its manifest is not one of ours.
+std::optional<std::set<std::string>> chunk_files(const nlohmann::json& manifest) {
+  std::set<std::string> files;
+  try {
+    for (const auto& [segment, entry] : manifest.at("segments").items()) {
+      size_t index = 0;
+      for (const nlohmann::json& full : entry.at("full")) {
+        files.insert(chunk_file(segment, index++, full.at("sha256").get<std::string>()));
+      }
+    }
+    return files;
+  } catch (const nlohmann::json::exception& error) {
+    note(error.what());
+    return std::nullopt;
+  }
+}
+
 /// A manifest that can be read, of whatever schema; null if there is none.
 nlohmann::json readable_manifest(const std::string& path) {
   try {
@@ -161,9 +180,10 @@ Checkpoints::Checkpoints(std::string directory) : directory_(std::move(directory
 
 nlohmann::json Checkpoints::write_chunk(const std::string& segment, size_t index, const Segments::Chunk& chunk,
                                         std::vector<std::string>& fresh) const {
-  const std::string bytes = to_safetensors({chunk.begin(), chunk.end()}), hash = file::sha256(bytes);
+  const NamedTensors tensors(chunk.begin(), chunk.end());
+  const auto [hash, size] = measure_safetensors(tensors);
   const std::string directory = directory_ + "/segments", path = directory + "/" + chunk_file(segment, index, hash);
-  nlohmann::json entry = {{"bytes", bytes.size()}, {"sha256", hash}};
+  nlohmann::json entry = {{"bytes", size}, {"sha256", hash}};
   if (file::exists(path)) {
     try {
       sealed::verify_file(path, entry);
@@ -176,7 +196,7 @@ nlohmann::json Checkpoints::write_chunk(const std::string& segment, size_t index
   } else {
     fresh.push_back(path);
   }
-  file::write_atomically(path, bytes);
+  write_safetensors_atomically(path, tensors);
   sealed::verify_file(path, entry);
   return entry;
 }
@@ -264,18 +284,15 @@ void Checkpoints::prune(int64_t newest, int64_t keep) const {
       knows_all = false;
       continue;
     }
-    const bool is_current = manifest.is_object() && place.step <= newest && place.step != last;
+    const auto chunks = chunk_files(manifest);
+    const bool is_current = chunks && place.step <= newest && place.step != last;
     if (!is_current || (kept >= keep && !is_milestone(manifest))) {
       sealed::discard(path);
       continue;
     }
     last = place.step;
     ++kept;
-    for (const auto& [segment, entry] : manifest.at("segments").items()) {
-      for (size_t i = 0; i < entry.at("full").size(); ++i) {
-        used.insert(chunk_file(segment, i, entry["full"][i].at("sha256").get<std::string>()));
-      }
-    }
+    used.insert(chunks->begin(), chunks->end());
   }
   if (!knows_all) return;
   for (const std::string& chunk : file::list(directory_ + "/segments")) {

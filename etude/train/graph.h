@@ -26,24 +26,27 @@ class Inputs {
 struct GraphStage {
   enum class Kind { train, map, eval } kind = Kind::map;
   std::string name = {};
-  std::vector<std::string> in = {};   ///< references to earlier stages
-  Config spec = Config::table();   ///< all that decides the content besides the inputs and the seed
-  bool seeded = true;              ///< false: one artifact for all seeds
-  std::function<Artifact(const Inputs&)> make = {};      ///< map and eval
-  std::function<TrainStage(const Inputs&)> train = {};   ///< train; its init may refer to `in`
+  std::vector<std::string> in = {};                  ///< references to earlier stages
+  Config spec = Config::table();                     ///< all that decides the content besides the inputs and the seed
+  bool seeded = true;                                ///< false: one artifact for all seeds
+  std::function<Artifact(const Inputs&)> make = {};  ///< map and eval
+  std::function<TrainStage(const Inputs&)> train = {};  ///< train; its init may refer to `in`
 };
 
 class Graph {
  public:
-  /// `directory`: where train stages keep their checkpoints, each below its name; empty: none is kept.
+  /// `directory`: where train stages keep their checkpoints, each below its name and key; empty: none is
+  /// kept.
   Graph(ArtifactStore& store, uint64_t seed, std::string directory = {});
 
   /// Errors: Code::config for a second stage of a name, or an input that is not an earlier stage.
   void add(GraphStage stage);
   /// name#0 ... name#(times-1), each with the one before it among its inputs ("previous" is its reference).
-  void repeat(const std::string& name, int times, const std::function<GraphStage(int turn, const std::string& previous)>& make);
+  void repeat(const std::string& name, int times,
+              const std::function<GraphStage(int turn, const std::string& previous)>& make);
   /// name[value] for each value.
-  void foreach(const std::string& name, const std::vector<std::string>& values, const std::function<GraphStage(const std::string& value)>& make);
+  void foreach (const std::string& name, const std::vector<std::string>& values,
+                const std::function<GraphStage(const std::string& value)>& make);
 
   /// The artifact of a stage, made with all that it stands on. An interrupted train stage throws
   /// Error(Code::interrupted) after its state was saved.
@@ -61,6 +64,7 @@ class Graph {
  private:
   const GraphStage& stage(const std::string& ref) const;
   Artifact train(const GraphStage& stage, const Inputs& inputs);
+  std::string directory_of(const GraphStage& stage) const;
 
   ArtifactStore& store_;
   uint64_t seed_;

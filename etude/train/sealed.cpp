@@ -1,12 +1,13 @@
 #include "etude/train/sealed.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <bit>
-#include <cerrno>
 #include <charconv>
 #include <cmath>
-#include <csignal>
 
 #include "etude/base/error.h"
 #include "etude/base/file.h"
@@ -25,21 +26,8 @@ constexpr int kDeepest = 100;  ///< nesting of values; deeper ones could only co
 std::string name_of(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
 std::string aside(const std::string& parent, const std::string& label) {
-  return parent + "/" + file::kTemporary + std::to_string(getpid()) + "-" + label;
-}
-
-/// The process in the name of something set aside; 0 if none is named.
-pid_t process_of(std::string_view name) {
-  const std::string_view rest = name.substr(name.rfind(file::kTemporary) + std::string_view(file::kTemporary).size());
-  pid_t process = 0;
-  const auto [stop, problem] = std::from_chars(rest.data(), rest.data() + rest.size(), process);
-  return problem == std::errc() && process > 0 ? process : 0;
-}
-
-/// This process counts as dead: what it is writing has no second writer, and after a restart of a container
-/// the number is often the same.
-bool is_another_alive(pid_t process) {
-  return process != 0 && process != getpid() && (kill(process, 0) == 0 || errno == EPERM);
+  static std::atomic<int> counter = 0;
+  return parent + "/" + file::kTemporary + std::to_string(getpid()) + "-" + std::to_string(++counter) + "-" + label;
 }
 
 Error damaged(const std::string& what, const std::string& path) {
@@ -62,11 +50,22 @@ bool read_hexadecimal(std::string_view text, uint64_t& number) {
   return problem == std::errc() && stop == text.data() + text.size() && text.size() <= 16;
 }
 
+/// An object that could be taken for a value that JSON lacks, or for one that was set apart from those.
+bool is_marked(const nlohmann::json& value) {
+  return value.is_object() && value.size() == 1 && value.begin().key().starts_with('$');
+}
+
 Error no_value(const std::string& text) { return {Code::checkpoint, "'" + printable(text) + "' is no stored value"}; }
 
 void restore_portable(nlohmann::json& value, int depth) {
   if (depth > kDeepest) throw Error(Code::checkpoint, "values are nested too deeply");
-  if (value.is_object() && value.size() == 1 && value.begin()->is_string()) {
+  if (is_marked(value) && value.begin().key().starts_with("$$")) {
+    nlohmann::json own = value.begin().value();
+    restore_portable(own, depth + 1);
+    value = nlohmann::json::object({{value.begin().key().substr(1), std::move(own)}});
+    return;
+  }
+  if (is_marked(value) && value.begin()->is_string()) {
     const std::string text = value.begin()->get<std::string>();
     if (value.begin().key() == "$double") {
       uint64_t bits = 0;
@@ -91,9 +90,28 @@ void restore_portable(nlohmann::json& value, int depth) {
 
 }  // namespace
 
+/// The lock of a directory. Its holder's death frees it, so a draft that can be locked was left behind.
+class Draft::Claim {
+ public:
+  Claim(const std::string& path, int how) : fd_(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+    holds_ = fd_ >= 0 && flock(fd_, LOCK_EX | how) == 0;
+  }
+  ~Claim() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  Claim(const Claim&) = delete;
+  bool holds() const { return holds_; }
+
+ private:
+  int fd_;
+  bool holds_ = false;
+};
+
 Draft::Draft(const std::string& parent, const std::string& label) : path_(aside(parent, label)) {
-  file::remove_all(path_);
-  file::make_directories(path_);
+  do {  // again if another process took it for a leftover before it was locked
+    file::make_directories(path_);
+    claim_ = std::make_unique<Claim>(path_, 0);
+  } while (!file::exists(path_));
 }
 
 Draft::~Draft() {
@@ -125,7 +143,6 @@ void Draft::publish(const std::string& path, nlohmann::json body) {
     out.sync();
   }
   file::sync_directory(path_);
-  ETUDE_CHECK(!file::exists(path), "something is published under '" + path + "' already");
   try {
     file::rename_durably(path_, path);
   } catch (const Error&) {
@@ -205,7 +222,10 @@ void discard(const std::string& path) {
 void remove_leftovers(const std::string& parent) {
   try {
     for (const std::string& name : file::list(parent)) {
-      if (file::is_temporary(name) && !is_another_alive(process_of(name))) file::remove_all(parent + "/" + name);
+      const std::string path = parent + "/" + name;
+      if (!file::is_temporary(name)) continue;
+      if (file::is_directory(path) && !Draft::Claim(path, LOCK_NB).holds()) continue;
+      file::remove_all(path);
     }
   } catch (const Error& error) {
     note(error.what());
@@ -221,7 +241,9 @@ void make_portable(nlohmann::json& value) {
   } else if (value.is_string() && !valid_utf8(value.get_ref<const std::string&>())) {
     value = nlohmann::json::object({{"$bytes", hexadecimal(value.get_ref<const std::string&>())}});
   } else if (value.is_structured()) {
+    const bool marked = is_marked(value);
     for (nlohmann::json& part : value) make_portable(part);
+    if (marked) value = nlohmann::json::object({{"$" + value.begin().key(), value.begin().value()}});
   }
 }
 

@@ -6,6 +6,7 @@
 // so that no bit of it can change unseen.
 
 #include <cstdint>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -14,8 +15,8 @@
 
 namespace etude::sealed {
 
-/// A sealed directory while it is written, at <parent>/.tmp-<process>-<label>. What is not published goes
-/// with the object. Errors: Code::io.
+/// A sealed directory while it is written, at <parent>/.tmp-<process>-<number>-<label>, and locked as long. What is
+/// not published goes with the object. Errors: Code::io.
 class Draft {
  public:
   Draft(const std::string& parent, const std::string& label);
@@ -23,12 +24,15 @@ class Draft {
   Draft(const Draft&) = delete;
   void add(const std::string& name, std::string_view content);
   void add(const std::string& name, const NamedTensors& tensors);
-  /// Durable under `path`, where nothing may be yet, when it returns; if it throws, nothing is there. The
-  /// body gets the table "files" added.
+  /// Durable under `path` when it returns. If something is there already it throws, as with any other failure, and
+  /// what was there stays as it was. The body gets the table "files" added.
   void publish(const std::string& path, nlohmann::json body);
+
+  class Claim;
 
  private:
   std::string path_;
+  std::unique_ptr<Claim> claim_;
   nlohmann::json files_ = nlohmann::json::object();
 };
 
@@ -43,14 +47,15 @@ void verify(const std::string& directory);
 
 /// Takes a sealed directory away: renamed aside first, so that no half of it is ever found in its place.
 void discard(const std::string& path);
-/// Removes what processes that are dead now left aside in this directory. Never throws.
+/// Removes the drafts of the dead, and single files set aside: of those the caller is the only writer. Never throws.
 void remove_leftovers(const std::string& parent);
 
 /// As JSON and back again, with all that JSON lacks: doubles that are not finite, texts that are not UTF-8.
 std::string to_text(nlohmann::json value);
 /// Errors: Code::checkpoint naming `where`.
 nlohmann::json from_text(const std::string& text, const std::string& where);
-/// The two steps by themselves: such values become {"$double": "<bits>"} and {"$bytes": "<hexadecimal>"}.
+/// The two steps by themselves: such values become {"$double": "<bits>"} and {"$bytes": "<hexadecimal>"}, and an
+/// object that has such a key of its own gets a '$' more.
 void make_portable(nlohmann::json& value);
 void restore_portable(nlohmann::json& value);
 
