@@ -7,6 +7,8 @@
 #include <span>
 #include <utility>
 
+#include "etude/base/text.h"
+
 namespace etude::report {
 namespace {
 
@@ -77,25 +79,26 @@ std::string significant(double value, int digits) {
   return minus_of(text);
 }
 
+std::string shortest(double value) { return std::isfinite(value) ? minus_of(plain_number(value)) : not_finite(value); }
+
 int decimals_for(double uncertainty) {
   if (!(uncertainty > 0) || !std::isfinite(uncertainty)) return 4;
   return std::clamp(1 - static_cast<int>(std::floor(std::log10(uncertainty))), 0, 6);
 }
 
-std::string mean_and_sd(double mean, double sd, int64_t n) {
+std::string mean_and_sd(double mean, double sd, int64_t n, std::optional<int> decimals) {
   if (n < 1) return std::string(kNothing);
-  const int decimals = n < 2 ? 4 : decimals_for(sd);
-  const auto text = fixed(mean, decimals);
-  if (n < 2) return text;
-  return text + " " + std::string(kPlusMinus) + " " + fixed(sd, decimals);
+  const int digits = decimals.value_or(n < 2 ? 4 : decimals_for(sd));
+  const auto text = fixed(mean, digits);
+  return n < 2 ? text : text + " " + std::string(kPlusMinus) + " " + fixed(sd, digits);
 }
 
-std::string mean_and_interval(const Interval& interval) {
+std::string mean_and_interval(const Interval& interval, std::optional<int> decimals) {
   if (interval.n < 1) return std::string(kNothing);
-  if (interval.n < 2) return with_sign(interval.mean, 4);
-  const int decimals = decimals_for(interval.high - interval.mean);
-  return with_sign(interval.mean, decimals) + " [" + with_sign(interval.low, decimals) + ", " +
-         with_sign(interval.high, decimals) + "]";
+  const int digits = decimals.value_or(interval.n < 2 ? 4 : decimals_for(interval.high - interval.mean));
+  const auto text = with_sign(interval.mean, digits);
+  if (interval.n < 2) return text;
+  return text + " [" + with_sign(interval.low, digits) + ", " + with_sign(interval.high, digits) + "]";
 }
 
 std::string bytes_text(double bytes) {
@@ -119,6 +122,43 @@ std::string seconds_text(double seconds) {
   const std::string space(kSpace);
   if (total < 3600) return std::to_string(total / 60) + space + "min" + space + two_digits(total % 60) + space + "s";
   return std::to_string(total / 3600) + space + "h" + space + two_digits(total % 3600 / 60) + space + "min";
+}
+
+std::string short_commits(std::string_view commits) {
+  constexpr size_t kDigits = 12;
+  std::string result;
+  size_t digits = 0;
+  for (const char c : commits) {
+    digits = c == ',' || c == ' ' ? 0 : digits + 1;
+    if (digits <= kDigits) result += c;
+  }
+  return result;
+}
+
+std::string escaped(std::string_view text) {
+  std::string result;
+  for (const char c : printable(text)) {
+    switch (c) {
+      case '&':
+        result += "&amp;";
+        break;
+      case '<':
+        result += "&lt;";
+        break;
+      case '>':
+        result += "&gt;";
+        break;
+      case '"':
+        result += "&quot;";
+        break;
+      case '\'':
+        result += "&#39;";
+        break;
+      default:
+        result += c;
+    }
+  }
+  return result;
 }
 
 std::string plain(std::string_view text) {

@@ -87,6 +87,30 @@ Interval paired_difference(const std::map<int64_t, double>& arm, const std::map<
   return mean_interval(differences);
 }
 
+/// Digits that suit most rows of a column: those of its median uncertainty.
+std::optional<int> common_decimals(std::vector<double> uncertainties) {
+  std::erase_if(uncertainties, [](double u) { return !(u > 0) || !std::isfinite(u); });
+  if (uncertainties.empty()) return std::nullopt;
+  const auto middle = uncertainties.begin() + static_cast<std::ptrdiff_t>(uncertainties.size() / 2);
+  std::nth_element(uncertainties.begin(), middle, uncertainties.end());
+  return decimals_for(*middle);
+}
+
+void write_texts(std::vector<ArmRow>& rows) {
+  std::vector<double> deviations, widths;
+  for (const auto& row : rows) {
+    deviations.push_back(row.sd);
+    for (const auto& interval : {row.difference, row.items})
+      if (interval) widths.push_back(interval->high - interval->mean);
+  }
+  const auto decimals = common_decimals(deviations), difference_decimals = common_decimals(widths);
+  for (auto& row : rows) {
+    row.value_text = mean_and_sd(row.mean, row.sd, row.n, decimals);
+    if (row.difference) row.difference_text = mean_and_interval(*row.difference, difference_decimals);
+    if (row.items) row.items_text = mean_and_interval(*row.items, difference_decimals);
+  }
+}
+
 std::map<std::string, double> mean_cost(const ArmResult& arm) {
   std::map<std::string, double> cost;
   for (const auto& s : arm.seeds)
@@ -200,8 +224,8 @@ std::string arms_table(const Results& results) {
   text += "\n" + line + "\n";
   for (const auto& row : rows) {
     const std::string bold = row.reference ? "**" : "";
-    text += "| " + bold + markdown(row.name) + bold + " | " + mean_and_sd(row.mean, row.sd, row.n) + " |";
-    if (!results.reference.empty()) text += " " + (row.difference ? mean_and_interval(*row.difference) : "") + " |";
+    text += "| " + bold + markdown(row.name) + bold + " | " + row.value_text + " |";
+    if (!results.reference.empty()) text += " " + row.difference_text + " |";
     for (const auto& column : cost_columns()) {
       const auto found = row.cost.find(std::string(column.name));
       text += " " + (found == row.cost.end() ? "–" : column.text(found->second)) + " |";
@@ -281,6 +305,7 @@ std::vector<ArmRow> arm_rows(const Results& results) {
     row.cost = mean_cost(arm);
     rows.push_back(std::move(row));
   }
+  write_texts(rows);
   return rows;
 }
 
@@ -298,7 +323,7 @@ std::string measured_text(const Verdict& v) {
   if (!v.reason.empty()) return v.reason;
   const auto& i = v.interval;
   const std::string unit = v.unit.empty() ? "" : " " + v.unit;
-  return mean_and_interval(i) + unit + (v.kind == "equivalence" ? ", band ±" : ", margin ") + significant(v.margin, 3) +
+  return mean_and_interval(i) + unit + (v.kind == "equivalence" ? ", band ±" : ", margin ") + shortest(v.margin) +
          ", " + std::to_string(i.n) + " seeds";
 }
 
@@ -370,7 +395,7 @@ std::string results_table(const Results& results) {
   text += "\nMean ± standard deviation over " + seeds_range(results) +
           (results.reference.empty() ? "" : "; difference: paired by seed, with its 95 % interval") + ". Profile " +
           markdown(results.profile) + ", " + markdown(results.date) + ", commit " +
-          markdown(results.commit.empty() ? "unknown" : results.commit.substr(0, 12)) + ", " +
+          markdown(results.commit.empty() ? "unknown" : short_commits(results.commit)) + ", " +
           markdown(results.machine.processor) + ", LibTorch " + markdown(results.machine.libtorch) +
           ". Every number per seed is in `results.json`; `" + results.command + "` makes it again.\n";
   return text;

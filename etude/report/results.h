@@ -67,6 +67,7 @@ struct ArmRow {
   double mean = 0, sd = 0;
   std::optional<Interval> difference, items;
   std::map<std::string, double> cost;
+  std::string value_text, difference_text, items_text;  ///< with as many digits in every row
 };
 std::vector<ArmRow> arm_rows(const Results& results);
 

@@ -51,6 +51,20 @@ std::string render(const Columns& table, const TableStyle& style) {
   return text;
 }
 
+/// As many columns side by side as fit, the others below; the first stands before each part.
+std::string rendered_in_parts(const Columns& table, const TableStyle& style) {
+  std::string text;
+  Columns part = {table[0]};
+  for (size_t c = 1; c < table.size(); ++c) {
+    if (part.size() > 1 && width_of(part) + kGap + width_of(table[c]) > style.width) {
+      text += render(part, style) + "\n";
+      part.resize(1);
+    }
+    part.push_back(table[c]);
+  }
+  return text + render(part, style);
+}
+
 std::string_view mark(Outcome outcome) {
   switch (outcome) {
     case Outcome::holds:
@@ -96,14 +110,15 @@ std::string wrapped(const std::string& text, int width, int indent) {
 std::string arms_text(const Results& results, const TableStyle& style) {
   const auto rows = arm_rows(results);
   const auto& metric = results.metric;
-  std::vector<std::string> arm = {"arm"}, value = {metric.label + (metric.lower_is_better ? " ↓" : " ↑")},
-                           difference = {"vs " + results.reference + " [95 %]"};
+  std::vector<std::string> arm = {"arm"}, seeds = {"seeds"}, difference = {"vs " + results.reference + " [95 %]"},
+                           value = {metric.label + (metric.lower_is_better ? " ↓" : " ↑")};
   for (const auto& row : rows) {
     arm.push_back(row.name);
-    value.push_back(mean_and_sd(row.mean, row.sd, row.n));
-    difference.push_back(row.difference ? mean_and_interval(*row.difference) : "");
+    seeds.push_back(std::to_string(row.n));
+    value.push_back(row.value_text);
+    difference.push_back(row.difference_text);
   }
-  Columns quality = {arm, value}, cost = {arm};
+  Columns quality = {arm, seeds, value}, cost = {arm};
   if (!results.reference.empty()) quality.push_back(difference);
   for (const auto& [name, heading, text] : cost_columns()) {
     std::vector<std::string> column = {std::string(heading)};
@@ -119,7 +134,7 @@ std::string arms_text(const Results& results, const TableStyle& style) {
   Columns whole = quality;
   whole.insert(whole.end(), cost.begin() + 1, cost.end());
   if (width_of(whole) <= style.width) return render(whole, style);
-  return render(quality, style) + "\n" + render(cost, style);
+  return rendered_in_parts(quality, style) + "\n" + rendered_in_parts(cost, style);
 }
 
 std::string verdicts_text(const std::vector<Verdict>& verdicts, const TableStyle& style) {
@@ -130,8 +145,9 @@ std::string verdicts_text(const std::vector<Verdict>& verdicts, const TableStyle
     std::string name(outcome_name(v.outcome));
     name.resize(12, ' ');
     const std::string head = shown(mark(v.outcome), style) + " " + name;
-    const auto lines = {printable(v.text) + (v.source.empty() ? "" : " (" + printable(v.source) + ")"),
-                        printable(measured_text(v)), printable(remark_text(v))};
+    const auto lines = {
+        printable(v.id) + ": " + printable(v.text) + (v.source.empty() ? "" : " (" + printable(v.source) + ")"),
+        printable(measured_text(v)), printable(remark_text(v))};
     std::string body;
     for (const auto& line : lines)
       if (!line.empty())
