@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "etude/comm/clock.h"
 #include "etude/train/recipe.h"
 #include "tests/frame/probe.h"
 
@@ -403,49 +402,6 @@ TEST(NoLoCo, WarnsOfAnUnstablePairWithTheBound) {
   EXPECT_EQ(said("kind = 'noloco'\nalpha = 0.9\ngamma = 0.3"), "");
   EXPECT_EQ(said("kind = 'noloco'"), "");
   EXPECT_EQ(said("kind = 'noloco'\nalpha = 0.9\ngroup = 4"), "") << "a group of all has no spread";
-}
-
-// ---- the same exchange on a network with a clock ----
-
-/// Idle seconds of each replica after `outer` outer steps of 20 inner ones, replica 0 ten times slower.
-std::vector<double> idle_with_straggler(int N, int n, int outer) {
-  Clock clock(N, {.median = 0.1, .spread = 0.5}, 7);
-  std::vector<GroupMean> sides(static_cast<size_t>(N));
-  const std::vector<Tensor> theta = {torch::zeros({4})};
-  for (int t = 1; t <= outer; ++t) {
-    for (int r = 0; r < N; ++r) clock.compute(r, r == 0 ? 200 : 20);
-    const auto groups = pairing(7, N, n, 20 * t);
-    for (int round = 0; round < GroupMean::rounds(n); ++round) {
-      for (const auto& group : groups)
-        for (int r : group) sides[static_cast<size_t>(r)].post(clock.peers(r), group, theta, round);
-      for (const auto& group : groups)
-        for (int r : group) sides[static_cast<size_t>(r)].collect(clock.peers(r), group, theta, round);
-      clock.end_round();
-    }
-  }
-  std::vector<double> idle;
-  for (int r = 0; r < N; ++r) idle.push_back(clock.idle(r));
-  return idle;
-}
-
-double median_of_others(std::vector<double> idle) {
-  idle.erase(idle.begin());
-  std::sort(idle.begin(), idle.end());
-  return idle[idle.size() / 2];
-}
-
-TEST(NoLoCo, AStragglerHoldsUpItsPartnersOnly) {
-  for (int N : {8, 64}) {
-    const double pairs = median_of_others(idle_with_straggler(N, 2, 3)),
-                 all = median_of_others(idle_with_straggler(N, N, 3));
-    EXPECT_GT(all, 3 * 179) << N;
-    EXPECT_LT(pairs, N == 8 ? all : 5) << N;
-  }
-  // At 1024 replicas hardly anybody notices: a partner's partners are at most 7 after three outer steps.
-  const auto idle = idle_with_straggler(1024, 2, 3);
-  EXPECT_LT(median_of_others(idle), 5);
-  EXPECT_LE(std::count_if(idle.begin() + 1, idle.end(), [](double x) { return x > 100; }), 7);
-  EXPECT_GE(std::count_if(idle.begin() + 1, idle.end(), [](double x) { return x > 100; }), 1);
 }
 
 // ---- recipes ----
