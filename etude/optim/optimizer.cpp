@@ -19,7 +19,27 @@ template <class Options> Options read(const Part& spec) {
   return options;
 }
 
+template <class Options>
+Part complete(const Part& spec) {
+  Part whole{write_options(read<Options>(spec))};
+  whole.config.set("kind", Config(Options::kName));
+  return whole;
+}
+
+[[noreturn]] void refuse_kind(const Part& spec) {
+  throw Error(Code::config, "unknown optimizer '" + spec.kind() + "'", spec.config.find("kind")->origin.text(),
+              did_you_mean(spec.kind(), kKinds, "known are sgd, adam and adamw"));
+}
+
 }  // namespace
+
+Part complete_optimizer(const Part& spec) {
+  const std::string kind = spec.kind();
+  if (kind == SgdOptions::kName) return complete<SgdOptions>(spec);
+  if (kind == AdamOptions::kName) return complete<AdamOptions>(spec);
+  if (kind == AdamWOptions::kName) return complete<AdamWOptions>(spec);
+  refuse_kind(spec);
+}
 
 std::vector<std::string> optimizer_kinds() { return kKinds; }
 
@@ -35,8 +55,7 @@ std::unique_ptr<Optimizer> make_optimizer(const Part& spec, Parameters parameter
   if (kind == SgdOptions::kName) return make_sgd(read<SgdOptions>(spec), std::move(parameters), spec.config);
   if (kind == AdamOptions::kName) return make_adam(read<AdamOptions>(spec), std::move(parameters), spec.config);
   if (kind == AdamWOptions::kName) return make_adamw(read<AdamWOptions>(spec), std::move(parameters), spec.config);
-  throw Error(Code::config, "unknown optimizer '" + kind + "'", spec.config.find("kind")->origin.text(),
-              did_you_mean(kind, kKinds, "known are sgd, adam and adamw"));
+  refuse_kind(spec);
 }
 
 double global_norm(const std::vector<Tensor>& gradients) {

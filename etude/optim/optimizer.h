@@ -57,6 +57,9 @@ class Optimizer {
 /// group that selects no parameter.
 std::unique_ptr<Optimizer> make_optimizer(const Part& spec, Parameters parameters);
 
+/// The part with every option of its kind written out. Errors: as make_optimizer().
+Part complete_optimizer(const Part& spec);
+
 /// "sgd", "adam", "adamw".
 std::vector<std::string> optimizer_kinds();
 /// The options of a kind, for help. Required: one of optimizer_kinds().

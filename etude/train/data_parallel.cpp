@@ -16,7 +16,7 @@ void DataParallel::on(Event, Step& step) {
   const double ranks = static_cast<double>(options_.ranks);
   step.count(Unit::bytes, 2 * (ranks - 1) * bytes);
   step.count(Unit::messages, ranks * 2 * (ranks - 1));
-  step.count(Unit::rounds, 2 * (ranks - 1));
+  step.count(Unit::rounds, 2 * (ranks - 1) / step.replicas());  // replicas synchronise side by side
 }
 
 }  // namespace etude

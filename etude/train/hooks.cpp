@@ -1,5 +1,7 @@
 #include "etude/train/hooks.h"
 
+#include "etude/train/step.h"
+
 namespace etude {
 
 std::string_view event_name(Event event) {
@@ -48,6 +50,14 @@ std::string_view slot_name(Slot slot) {
       return "optimizer";
   }
   return "?";
+}
+
+double Objective::flops(Step& step, const Batch& batch) const {
+  std::set<std::string> trained;
+  for (const Learner* learner : step.learners()) trained.insert(learner->nets.begin(), learner->nets.end());
+  double all = 0;
+  for (const std::string& net : trained) all += 3 * step.net(net).flops(batch);
+  return all;
 }
 
 Norms Objective::norms(const Batch& batch) const { return {{"items", static_cast<double>(batch.size())}}; }

@@ -2,7 +2,8 @@
 // The loop's events and what may be plugged into them. The picture of the loop is docs/loop.md; this is
 // its order:
 //
-//   begin                        once per stage and replica, after weights were moved in and before step one
+//   begin                        once per stage and replica, after weights were moved in and before step one;
+//                                not again at a resume
 //   per step, per replica, per pass that is due:
 //     batch                      a batch has been drawn; techniques and parts may change it
 //     follow_before              followers that move before the forward
@@ -13,7 +14,12 @@
 //   step_end                     per replica: running values, banks, books
 //   exchange                     rounds of post for all, then collect for all
 //   evaluate                     at its own cadence, once for all replicas
-//   end                          once per stage and replica
+//   end                          once per stage and replica; again when the process dies before the result is kept
+//
+// At each event the objective comes first (those of all passes where there is no current one), then the
+// techniques that name it in Contract::acts, in the order of the stage. Outside of batch and the gradients'
+// events nothing is recorded for autograd. A pass whose update is skipped has the same events: see
+// Step::skip_update.
 
 #include <map>
 #include <memory>
@@ -71,7 +77,7 @@ enum class Coupling {
 
 struct Needs {
   Coupling coupling = Coupling::item;
-  std::vector<std::string> inputs;  ///< names in Batch::x that must be there
+  std::vector<std::string> inputs;  ///< names in Batch::x that must be there after Event::batch
 };
 
 /// Global denominators by name.
@@ -90,6 +96,10 @@ class Objective : public Hooks {
   /// Denominators of one (micro-)batch; the frame adds them up before the forward. Default: {"items", B}.
   virtual Norms norms(const Batch& batch) const;
   virtual Terms loss(Step& step, const Batch& batch, Ctx& ctx) = 0;
+  /// FLOPs of the loss and its backward on this batch. Default: three forwards of each net that the pass's learners
+  /// hold a part of: the loss, the gradients of activations, those of weights. Who sends the batch through further
+  /// nets adds a forward for each, and another where gradients flow back through it.
+  virtual double flops(Step& step, const Batch& batch) const;
   /// Metrics from the evaluated total loss ("loss" is already there), for example perplexity.
   virtual void measure(std::map<std::string, double>& values) const { (void)values; }
 };
@@ -100,7 +110,8 @@ class Technique : public Hooks {
   virtual Contract contract() const = 0;
   /// May weight, add or replace terms after the objective.
   virtual void terms(Step&, const Batch&, Terms&) {}
-  /// Executor slot: forward and backward of a pass. The default calls step.compute(batch) once.
+  /// Executor slot: forward and backward of a pass. The frame's own calls step.compute(batch) once; one that computes
+  /// otherwise counts its FLOPs itself.
   virtual void execute(Step&, const Batch&) {}
   /// Plan slot: the number of samples that the replica draws in this step; -1: as the source says.
   virtual int64_t batch_size(Step&) { return -1; }

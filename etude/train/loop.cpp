@@ -2,8 +2,11 @@
 
 #include "etude/train/loop.h"
 
+#include <algorithm>
 #include <cmath>
 
+#include "etude/base/options.h"
+#include "etude/base/text.h"
 #include "etude/optim/optimizer.h"
 
 namespace etude {
@@ -34,6 +37,9 @@ Fit Trainer::run() {
       Step step(*this, *replica);
       fire(Event::begin, step);
     }
+    Counters before_all;
+    before_all.value.fill(-1);
+    check_milestones(before_all);
   }
   fit_.finished = true;
   while (!stage_.stop.reached(counters_)) {
@@ -43,13 +49,17 @@ Fit Trainer::run() {
     const double took = now_seconds() - started;
     counters_[Unit::seconds] += took;
     fit_.cost.step_seconds += took;
+    check_that_it_ends();
 
     const bool last = stage_.stop.reached(counters_);
     if (last || due(stage_.log.of(stage_.stop), before, counters_)) write_training_line();
     if (last || due(stage_.evaluate.of(stage_.stop), before, counters_)) evaluate();
     check_milestones(before);
     const bool leave = around_.interrupted && around_.interrupted() && !last;
-    if (leave || last || due(stage_.checkpoint.every.of(stage_.stop), before, counters_)) save(false);
+    if (leave || last)
+      save(Saving::leaving);
+    else if (due(stage_.checkpoint.every.of(stage_.stop), before, counters_))
+      save(Saving::periodic);
     show_progress(took);
     if (leave) {
       fit_.finished = false;
@@ -71,7 +81,7 @@ Fit Trainer::run() {
 void Trainer::take_step() {
   for (auto& replica : replicas_) {
     Step step(*this, *replica);
-    std::map<std::string, Batch> drawn;
+    Drawn drawn;
     for (const Pass& pass : stage_.passes) {
       if (counters_.step() % pass.every != 0) continue;
       for (int k = 0; k < pass.times; ++k) take_pass(step, pass, drawn);
@@ -83,30 +93,22 @@ void Trainer::take_step() {
   exchange();
   Step all(*this, *replicas_.front());
   for (const auto& [name, source] : stage_.sources) source->advance(all);
+  counters_[Unit::epochs] = stage_.sources.front().second->epochs(all);
   count_traffic();
   counters_[Unit::steps] += 1;
 }
 
-void Trainer::take_pass(Step& step, const Pass& pass, std::map<std::string, Batch>& drawn) {
+void Trainer::take_pass(Step& step, const Pass& pass, Drawn& drawn) {
   step.pass_ = &pass;
   step.skip_update = false;
+  step.norms_.clear();
   step.learners_.clear();
   for (const std::string& name : pass.learners) step.learners_.push_back(&step.learner(name));
 
-  auto earlier = drawn.find(pass.source);
-  if (pass.reuse && earlier != drawn.end()) {
-    step.batch = earlier->second;
-  } else {
-    Technique* plan = owner(Slot::plan);
-    for (const auto& [name, source] : stage_.sources)
-      if (name == pass.source) step.batch = source->next(step, plan ? plan->batch_size(step) : -1);
-    counters_[Unit::samples] += static_cast<double>(step.batch.size());
-    if (auto ids = step.batch.x.find("ids_BT"); ids != step.batch.x.end())
-      counters_[Unit::tokens] += static_cast<double>(ids->second.numel());
-    drawn[pass.source] = step.batch;
-  }
+  draw(step, drawn);
   fire(Event::batch, step);
   fire(Event::follow_before, step);
+  check_inputs(step);
 
   step.zero_gradients();
   if (Technique* executor = owner(Slot::executor))
@@ -116,85 +118,119 @@ void Trainer::take_pass(Step& step, const Pass& pass, std::map<std::string, Batc
 
   gradients(step);
   if (!step.skip_update) update(step);
-  fire(Event::project_parameters, step);
-  fire(Event::follow, step);
-  fire(Event::quantise, step);
+  for (Event event : {Event::project_parameters, Event::follow, Event::quantise}) fire(event, step);
 }
 
-double Trainer::default_execute(Step& step, const Batch& batch) {
+void Trainer::draw(Step& step, Drawn& drawn) {
   const Pass& pass = *step.pass_;
-  const auto inputs = step.parameters();
-  if (batch.empty()) {
-    for (const Parameter& p : inputs) p.value.mutable_grad() = torch::zeros_like(p.value);
-    return 0;
+  if (auto earlier = drawn.find(pass.source); pass.reuse && earlier != drawn.end()) {
+    step.batch = earlier->second;
+    return;
   }
-  const int64_t parts = std::min<int64_t>(stage_.accumulate, batch.size());
-  std::vector<Batch> micro;
-  for (int64_t i = 0; i < parts; ++i)
-    micro.push_back(parts == 1 ? batch : batch.rows(i * batch.size() / parts, (i + 1) * batch.size() / parts));
-  step.norms_.clear();
-  for (const Batch& m : micro)
-    for (const auto& [name, amount] : pass.objective->norms(m)) step.norms_[name] += amount;
+  Technique* plan = owner(Slot::plan);
+  const auto source =
+      std::find_if(stage_.sources.begin(), stage_.sources.end(), [&](const auto& s) { return s.first == pass.source; });
+  step.batch = source->second->next(step, plan ? plan->batch_size(step) : -1);
+  counters_[Unit::samples] += static_cast<double>(step.batch.size());
+  if (auto ids = step.batch.x.find("ids_BT"); ids != step.batch.x.end())
+    counters_[Unit::tokens] += static_cast<double>(ids->second.numel());
+  drawn[pass.source] = step.batch;
+}
 
-  std::vector<Tensor> values;
-  for (const Parameter& p : inputs) values.push_back(p.value);
-  double total = 0;
-  std::map<std::string, double> by_term;
-  for (const Batch& m : micro) {
-    Ctx ctx = step.context(m);
-    Tensor loss;
-    for (const Term& term : step.loss(m, ctx)) {
-      const Tensor value = value_of(term);
-      const double number = value.item<double>();
-      if (!std::isfinite(number)) {
-        for (const Learner* learner : step.learners_)
-          if (learner->spec.on_nonfinite == "stop")
-            stop_not_finite(step, "the loss is " + std::to_string(number),
-                            "term " + term.name + " of pass " + pass.name);
-        step.skip_update = true;
-      }
-      by_term[term.name] += number;
-      total += number;
-      loss = loss.defined() ? loss + value : value;
-    }
-    ETUDE_CHECK(loss.defined(), "an objective returned no terms");
-    if (!step.skip_update) torch::autograd::backward({loss}, {}, std::nullopt, false, values);
+void Trainer::check_inputs(const Step& step) const {
+  if (step.batch.empty()) return;
+  for (const std::string& name : step.pass_->objective->needs().inputs) {
+    if (step.batch.x.count(name)) continue;
+    std::vector<std::string> given;
+    for (const auto& [key, value] : step.batch.x) given.push_back(key);
+    throw Error(Code::config,
+                "the objective of pass '" + step.pass() + "' needs '" + name + "', which is not in its batch",
+                "stage " + stage_.name + ", source " + step.pass_->source,
+                did_you_mean(name, given, "the source gives " + options_detail::listed(given)));
   }
-  std::set<std::string> nets;
-  for (const Parameter& p : inputs) nets.insert(p.name.substr(0, p.name.find('.')));
-  for (const std::string& name : nets) counters_[Unit::flops] += 3 * step.net(name).flops(batch);
+}
+
+double Trainer::compute(Step& step, const Batch& batch) {
+  const Pass& pass = *step.pass_;
+  std::vector<Tensor> moving;
+  for (const Learner* learner : step.learners_)
+    for (const Parameter& p : learner->parameters) moving.push_back(p.value);
+  const auto zero = [&] {
+    for (const Tensor& value : moving) value.mutable_grad() = torch::zeros_like(value);
+  };
+  // The optimizer steps all the same: momentum and decay don't stop, as private training requires.
+  if (batch.empty()) return zero(), 0.0;
+
+  const int64_t parts = std::min<int64_t>(stage_.accumulate, batch.size());
+  std::vector<Batch> micro_batches;
+  for (int64_t i = 0; i < parts; ++i)
+    micro_batches.push_back(parts == 1 ? batch : batch.rows(i * batch.size() / parts, (i + 1) * batch.size() / parts));
+  step.count_norms(micro_batches);
+
+  std::map<std::string, double> values;
+  for (const Batch& micro : micro_batches) {
+    Ctx ctx = step.context(micro);
+    const Tensor loss = sum_of_terms(step, step.loss(micro, ctx), values);
+    if (!step.skip_update) torch::autograd::backward({loss}, {}, std::nullopt, false, moving);
+  }
+  counters_[Unit::flops] += pass.objective->flops(step, batch);
+  if (step.skip_update) return zero(), std::nan("");
+
+  double total = 0;
+  for (const auto& [name, value] : values) total += value;
   log(pass.name + "/loss", total);
-  if (by_term.size() > 1)
-    for (const auto& [name, value] : by_term) log(pass.name + "/" + name, value);
+  if (values.size() > 1)
+    for (const auto& [name, value] : values) log(pass.name + "/" + name, value);
   return total;
+}
+
+Tensor Trainer::sum_of_terms(Step& step, const Terms& terms, std::map<std::string, double>& values) {
+  Tensor sum;
+  for (const Term& term : terms) {
+    const Tensor value = value_of(term);
+    const double number = value.item<double>();
+    values[term.name] += number;
+    sum = sum.defined() ? sum + value : value;
+    if (std::isfinite(number)) continue;
+    step.skip_update = true;
+    for (const Learner* learner : step.learners_)
+      if (learner->spec.on_nonfinite == "stop")
+        stop_not_finite(step, "the loss is " + plain_number(number), "term " + term.name + " of pass " + step.pass());
+  }
+  ETUDE_CHECK(sum.defined(), "an objective returned no terms");
+  return sum;
 }
 
 void Trainer::gradients(Step& step) {
   for (Event event : {Event::unscale, Event::privatise, Event::sync, Event::project, Event::clip}) fire(event, step);
-  for (Learner* learner : step.learners_) {
-    std::vector<Tensor> grads;
-    for (const Parameter& p : learner->parameters)
-      if (p.value.grad().defined()) grads.push_back(p.value.grad());
-    const double limit = learner->spec.clip.at(step.position());
-    const double norm = limit > 0 ? clip_global_norm(grads, limit) : global_norm(grads);
-    if (std::isfinite(norm)) {
-      log(step.pass() + "/grad_norm", norm);
-      continue;
-    }
-    if (learner->spec.on_nonfinite == "skip_step") {
-      step.skip_update = true;
-      log(step.pass() + "/skipped", 1);
-      continue;
-    }
-    std::string first = "the sum of all";
-    for (const Parameter& p : learner->parameters)
-      if (p.value.grad().defined() && !torch::isfinite(p.value.grad()).all().item<bool>()) {
-        first = p.name;
-        break;
-      }
-    stop_not_finite(step, "a gradient is not finite", first);
-  }
+  for (Learner* learner : step.learners_) clip(step, *learner);
   fire(Event::guard, step);
+  if (std::any_of(step.learners_.begin(), step.learners_.end(),
+                  [](const Learner* learner) { return learner->spec.on_nonfinite == "skip_step"; }))
+    log(step.pass() + "/skipped", step.skip_update ? 1 : 0);
+}
+
+/// Stops, or has the whole pass skipped, when a gradient is not finite.
+void Trainer::clip(Step& step, Learner& learner) {
+  std::vector<Tensor> gradients;
+  for (const Parameter& p : learner.parameters)
+    if (p.value.grad().defined()) gradients.push_back(p.value.grad());
+  const double limit = learner.spec.clip.at(step.position());
+  const double norm = limit > 0 ? clip_global_norm(gradients, limit) : global_norm(gradients);
+  if (std::isfinite(norm)) {
+    if (step.skip_update) return;
+    const std::string name = step.pass() + "/grad_norm";
+    log(step.learners_.size() == 1 ? name : name + "/" + learner.spec.name, norm);
+    return;
+  }
+  if (learner.spec.on_nonfinite == "skip_step") {
+    step.skip_update = true;
+    return;
+  }
+  for (const Parameter& p : learner.parameters)
+    if (p.value.grad().defined() && !torch::isfinite(p.value.grad()).all().item<bool>())
+      stop_not_finite(step, "the gradient of " + p.name + " is not finite", p.name);
+  stop_not_finite(step, "the norm of all gradients of learner '" + learner.spec.name + "' overflows", step.pass());
 }
 
 void Trainer::update(Step& step) {
@@ -230,24 +266,33 @@ void Trainer::exchange() {
 }
 
 void Trainer::fire(Event event, Step& step) {
-  const bool parameters_move = event == Event::project_parameters || event == Event::follow ||
-                               event == Event::quantise || event == Event::follow_before || event == Event::step_end;
-  auto call = [&](Hooks& hooks) {
-    if (!parameters_move) return hooks.on(event, step);
-    torch::NoGradGuard no_grad;
-    hooks.on(event, step);
-  };
-  if (step.pass_)
-    call(*step.pass_->objective);
-  else
-    for (const Pass& pass : stage_.passes) call(*pass.objective);
+  const bool may_record = event == Event::batch || (event >= Event::unscale && event <= Event::guard);
+  const torch::AutoGradMode mode(may_record && torch::GradMode::is_enabled());
+  if (step.pass_) {
+    step.pass_->objective->on(event, step);
+  } else {
+    std::set<const Objective*> called;  // passes may share one
+    for (const Pass& pass : stage_.passes)
+      if (called.insert(pass.objective.get()).second) pass.objective->on(event, step);
+  }
   for (size_t i = 0; i < stage_.with.size(); ++i)
-    if (contracts_[i].acts.count(event)) call(*stage_.with[i]);
+    if (contracts_[i].acts.count(event)) stage_.with[i]->on(event, step);
 }
 
 void Trainer::log(const std::string& name, double value) {
   books_.number(name + "/sum") += value;
   books_.number(name + "/count") += 1;
+}
+
+/// A stop rule whose counter does not move would never be reached.
+void Trainer::check_that_it_ends() const {
+  constexpr int64_t kPatience = 1000;
+  if (counters_.step() != kPatience || counters_[stage_.stop.unit] > 0) return;
+  const std::string unit(unit_name(stage_.stop.unit));
+  throw Error(Code::config,
+              "after " + std::to_string(kPatience) + " steps none of stop = \"" + stage_.stop.text() +
+                  "\" is done: nothing here counts " + unit,
+              "stage " + stage_.name, "stop at a count of steps");
 }
 
 void Trainer::count_traffic() {

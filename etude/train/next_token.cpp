@@ -31,6 +31,13 @@ Terms NextToken::loss(Step& step, const Batch& batch, Ctx& ctx) {
                .norm = step.norm("tokens")}};
 }
 
+double NextToken::flops(Step& step, const Batch& batch) const {
+  const double trained = Objective::flops(step, batch);
+  for (const Learner* learner : step.learners())
+    if (learner->nets.count(options_.net)) return trained;
+  return trained + 2 * step.net(options_.net).flops(batch);
+}
+
 void NextToken::measure(std::map<std::string, double>& values) const {
   values["perplexity"] = std::exp(values.at("loss"));
 }

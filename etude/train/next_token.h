@@ -22,6 +22,8 @@ class NextToken : public Objective {
   Norms norms(const Batch& batch) const override;
   /// One item a token; labels of -1 weigh nothing.
   Terms loss(Step& step, const Batch& batch, Ctx& ctx) override;
+  /// A net that the learners hold nothing of still passes the loss on to what they hold: two forwards more.
+  double flops(Step& step, const Batch& batch) const override;
   /// perplexity = exp(loss), with loss in nats per token.
   void measure(std::map<std::string, double>& values) const override;
 

@@ -4,24 +4,31 @@
 
 #include "etude/base/assets.h"
 #include "etude/base/file.h"
-#include "etude/data/stream.h"
+#include "etude/base/log.h"
+#include "etude/optim/optimizer.h"
 
 namespace etude {
 namespace {
 
 /// Merges `extends` below a recipe, the deepest first.
 Config with_parents(const std::string& text, const std::string& file_name,
-                    const std::function<std::string(const std::string&)>& sibling, int depth) {
+                    const std::function<std::string(const std::string&)>& sibling, std::vector<std::string> chain) {
   Config own = parse_toml(text, file_name);
   const Config* parent = own.find("extends");
   if (!parent) return own;
   if (!parent->is_string())
     throw Error(Code::config, "extends must be a string", parent->origin.text(),
                 "the name of a recipe in the same folder");
-  if (depth > 8)
-    throw Error(Code::config, "recipes extend each other in a circle", parent->origin.text(), "remove one `extends`");
-  const std::string name = parent->as_string();
-  Config merged = with_parents(sibling(name), name + ".toml", sibling, depth + 1);
+  const std::string folder = file_name.substr(0, file_name.rfind('/') + 1);
+  const std::string parent_file = folder + parent->as_string() + ".toml";
+  chain.push_back(file_name);
+  if (std::find(chain.begin(), chain.end(), parent_file) != chain.end()) {
+    std::string circle;
+    for (const std::string& file : chain) circle += file + " -> ";
+    throw Error(Code::config, "recipes extend each other in a circle: " + circle + parent_file, parent->origin.text(),
+                "remove one `extends`");
+  }
+  Config merged = with_parents(sibling(parent->as_string()), parent_file, sibling, chain);
   own.erase("extends");
   merged.merge(own);
   return merged;
@@ -42,71 +49,36 @@ std::map<std::string, Part> read_nets(Config& recipe) {
   return nets;
 }
 
-class StreamSource : public Source {
- public:
-  StreamSource(std::shared_ptr<Dataset> data, const SourceOptions& options, uint64_t seed)
-      : options_(options),
-        stream_(data,
-                options.shards > 1 ? sharded_plan(options.shuffle, static_cast<int>(options.shards))
-                                   : epoch_plan(options.shuffle),
-                seed),
-        seed_(seed),
-        records_(data->size()) {}
+/// A net's table without the frame's own key.
+Part without_role(Part part) {
+  part.config.erase("role");
+  return part;
+}
 
-  Kind kind() const override { return Kind::pure; }
-
-  Batch next(Step& step, int64_t rows) override {
-    const int64_t batch = rows >= 0 ? rows : options_.batch;
-    int64_t& taken = step.store().integer("source/taken");
-    const PlanPoint here =
-        point(step.number(), position(step) + taken * step.replicas(), step.replica(), step.replicas(), batch);
-    taken += batch;
-    if (step.replica() == 0 && taken == batch) {
-      // Read ahead: what follows if the next step draws as this one does.
-      std::vector<PlanPoint> ahead;
-      for (int r = 1; r < step.replicas(); ++r)
-        ahead.push_back(point(step.number(), here.position, r, step.replicas(), batch));
-      for (int r = 0; r < step.replicas(); ++r)
-        ahead.push_back(point(step.number() + 1, here.position + batch * step.replicas(), r, step.replicas(), batch));
-      stream_.expect(std::move(ahead));
-    }
-    return stream_.take(here);
+/// Every option of every part written out. Errors: those of reading them.
+Config resolve(RecipeOptions o, const Registry& registry) {
+  o.data = registry.data(o.data).complete(o.data);
+  for (LearnerSpec& learner : o.learner) learner.optimizer = complete_optimizer(learner.optimizer);
+  for (PassOptions& pass : o.pass) pass.objective = registry.objective(pass.objective).complete(pass.objective);
+  for (Part& part : o.with) part = registry.technique(part).complete(part);
+  Config nets = Config::table();
+  for (const auto& [name, part] : o.net) {
+    Config net = registry.net(part).complete(without_role(part)).config;
+    const Config* role = part.config.find("role");
+    net.set("role", role ? *role : Config("trained"));
+    nets.set(name, std::move(net));
   }
-
-  void advance(Step& step) override {
-    int64_t& taken = step.store().integer("source/taken");
-    step.shared().integer("source/position") += taken * step.replicas();
-    for (int r = 0; r < step.replicas(); ++r) step.other(r).store().integer("source/taken") = 0;
-  }
-
-  double waited_seconds() const override { return stream_.waited_seconds(); }
-
- private:
-  static int64_t position(Step& step) { return step.shared().integer("source/position"); }
-  PlanPoint point(int64_t step, int64_t position, int replica, int replicas, int64_t batch) const {
-    PlanPoint p;
-    p.seed = seed_;
-    p.step = step;
-    p.position = position;
-    p.replica = replica;
-    p.replicas = replicas;
-    p.records = records_;
-    p.batch = batch;
-    return p;
-  }
-
-  SourceOptions options_;
-  Stream stream_;
-  uint64_t seed_;
-  int64_t records_;
-};
+  Config resolved = write_options(o);
+  resolved.set("net", std::move(nets));
+  return resolved;
+}
 
 }  // namespace
 
 std::string Recipe::hash() const {
   Config without = resolved;
   without.erase("seed");
-  return file::sha256(to_json(without)).substr(0, 12);
+  return file::sha256(to_sorted_json(without)).substr(0, 12);
 }
 
 std::string Recipe::run_name() const { return method + "-" + arm + "/" + hash() + "-s" + std::to_string(options.seed); }
@@ -116,7 +88,7 @@ Recipe read_recipe(const std::string& text, const std::string& file_name,
                    const std::vector<std::string>& overrides, const Registry& registry) {
   Recipe recipe;
   recipe.profile = profile;
-  Config merged = with_parents(text, file_name, sibling, 0);
+  Config merged = with_parents(text, file_name, sibling, {});
   if (const Config* profiles = merged.find("profile")) {
     if (!profile.empty()) {
       const Config* chosen = profiles->is_table() ? profiles->find(profile) : nullptr;
@@ -125,7 +97,7 @@ Recipe read_recipe(const std::string& text, const std::string& file_name,
         if (profiles->is_table())
           for (const auto& [name, config] : profiles->as_table()) known.push_back(name);
         throw Error(Code::config, "there is no profile '" + profile + "'", file_name,
-                    did_you_mean(profile, known, known.empty() ? "" : "there is '" + known.front() + "'"));
+                    did_you_mean(profile, known, options_detail::listed(known) + " are there"));
       }
       const Config overlay = *chosen;
       merged.merge(overlay);
@@ -136,6 +108,7 @@ Recipe read_recipe(const std::string& text, const std::string& file_name,
                 "this recipe has no [profile.NAME] tables");
   }
   for (const std::string& assignment : overrides) apply_override(merged, assignment);
+  recipe.written = merged;
 
   recipe.options.net = read_nets(merged);
   read_options(merged, recipe.options, "recipe");
@@ -143,17 +116,7 @@ Recipe read_recipe(const std::string& text, const std::string& file_name,
   if (recipe.options.pass.empty())
     throw Error(Code::config, "the recipe has no [[pass]]", file_name,
                 "say what is minimised: objective = { kind = \"next_token\" }");
-  for (const auto& [name, part] : recipe.options.net) registry.net(part);
-  registry.data(recipe.options.data);
-  for (const PassOptions& pass : recipe.options.pass) registry.objective(pass.objective);
-  for (const Part& part : recipe.options.with) registry.technique(part);
-
-  recipe.resolved = write_options(recipe.options);
-  for (const auto& [name, part] : recipe.options.net) {
-    Config& table = recipe.resolved.at_path("net");
-    if (table.is_null()) table = Config::table();
-    table.set(name, part.config);
-  }
+  recipe.resolved = resolve(recipe.options, registry);
   return recipe;
 }
 
@@ -199,15 +162,14 @@ TrainStage make_stage(const Recipe& recipe, const Registry& registry) {
   for (const auto& [name, part] : o.net) {
     NetSpec spec;
     spec.name = name;
-    Part own = part;
-    if (const Config* role = own.config.find("role")) {
+    if (const Config* role = part.config.find("role")) {
       if (!role->is_string() ||
           (role->as_string() != "trained" && role->as_string() != "frozen" && role->as_string() != "follows"))
-        throw Error(Code::config, "net." + name + ".role must be trained, frozen or follows", role->origin.text());
+        throw Error(Code::config, "net." + name + ".role must be a role", role->origin.text(),
+                    "one of 'trained', 'frozen', 'follows'");
       spec.role = role->as_string();
-      own.config.erase("role");
     }
-    spec.make = [own, maker = registry.net(part)] { return maker.make(own); };
+    spec.make = [own = without_role(part), maker = registry.net(part)] { return maker.make(own); };
     stage.nets.push_back(std::move(spec));
   }
   if (o.source.shards % o.replicas != 0)
@@ -216,7 +178,7 @@ TrainStage make_stage(const Recipe& recipe, const Registry& registry) {
                     " is no multiple of replicas = " + std::to_string(o.replicas),
                 "recipe", "e.g. shards = " + std::to_string(o.replicas));
   const DataPair data = registry.data(o.data).make(o.data);
-  stage.sources.emplace_back("train", stream_source(data.train, o.source, stage.seed));
+  stage.sources.emplace_back("train", stream_source("train", data.train, o.source, stage.seed));
   for (const PassOptions& pass : o.pass) {
     Pass made;
     made.name = pass.name;
@@ -230,10 +192,6 @@ TrainStage make_stage(const Recipe& recipe, const Registry& registry) {
   if (data.validation && data.validation->size() > 0)
     stage.evaluations.push_back(validation(data.validation, stage.passes.front().objective, o.evaluate));
   return stage;
-}
-
-std::shared_ptr<Source> stream_source(std::shared_ptr<Dataset> data, const SourceOptions& options, uint64_t seed) {
-  return std::make_shared<StreamSource>(std::move(data), options, seed);
 }
 
 EvalSpec validation(std::shared_ptr<Dataset> data, std::shared_ptr<Objective> objective,

@@ -26,21 +26,9 @@
 #include "etude/base/options.h"
 #include "etude/train/registry.h"
 #include "etude/train/stage.h"
+#include "etude/train/stream_source.h"
 
 namespace etude {
-
-struct SourceOptions {
-  int64_t batch = 4;
-  int64_t shards = 1;
-  bool shuffle = true;
-  template <class V>
-  void fields(V& v) {
-    v("batch", batch, at_least(1), "samples of one replica in a step");
-    v("shards", shards, at_least(1),
-      "contiguous ranges that the data is cut into; replica r of R draws from shards r*shards/R ...");
-    v("shuffle", shuffle, "a new order in every epoch");
-  }
-};
 
 struct PassOptions {
   std::string name = "train";
@@ -101,7 +89,7 @@ struct RecipeOptions {
     v("threads", threads, within(1, 1024), "of arithmetic; part of the result");
     v("replicas", replicas, within(1, 4096), "copies of the model that train side by side");
     v("accumulate", accumulate, at_least(1), "micro-batches per batch");
-    v("stop", stop, "when the run ends");
+    v("stop", stop, positive(), "when the run ends");
     v("log", log, "cadence of training metrics");
     v("data", data, "kind and options of the data set");
     v("source", source, "how batches are drawn");
@@ -118,6 +106,7 @@ struct Recipe {
   std::string method, arm;  ///< "noloco", "diloco"; method is "own" for a file of the user's
   std::string profile;
   RecipeOptions options;
+  Config written;   ///< what was said, each value with its place; options left to their defaults are absent
   Config resolved;  ///< canonical; reading it again gives the same recipe
   /// First 12 hexadecimal digits of the SHA-256 of everything but the seed.
   std::string hash() const;
@@ -138,8 +127,6 @@ std::vector<std::string> arms(const std::string& method);
 /// Opens data and makes the stage. Errors: Code::config, Code::data.
 TrainStage make_stage(const Recipe& recipe, const Registry& registry);
 
-/// A pure stream as a source: `batch` samples per replica from the data set by an epoch or sharded plan, read ahead.
-std::shared_ptr<Source> stream_source(std::shared_ptr<Dataset> data, const SourceOptions& options, uint64_t seed);
 /// Fixed validation batches, evenly spread over the split.
 EvalSpec validation(std::shared_ptr<Dataset> data, std::shared_ptr<Objective> objective,
                     const EvaluateOptions& options);

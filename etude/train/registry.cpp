@@ -14,15 +14,15 @@ std::string Registry::join(const std::vector<std::string>& words) {
 }
 
 void register_frame(Registry& registry) {
-  registry.net("decoder",
-               NetMaker{"Llama-style decoder under Hugging Face tensor names", describe_options<DecoderOptions>(),
-                        [](const Part& part) -> std::shared_ptr<Net> { return make_decoder(part); }});
-  registry.data("text",
-                DataMaker{"rows of byte tokens from .txt files", describe_options<TextOptions>(), [](const Part& part) {
-                            const auto options = Registry::read_part<TextOptions>(part, "data text");
-                            return DataPair{open_text(options, TextDataset::Split::train),
-                                            open_text(options, TextDataset::Split::validation)};
-                          }});
+  registry.net("decoder", Registry::maker<std::shared_ptr<Net>, DecoderOptions>(
+                              "net decoder", "Llama-style decoder under Hugging Face tensor names",
+                              [](const Part& part) -> std::shared_ptr<Net> { return make_decoder(part); }));
+  registry.data("text", Registry::maker<DataPair, TextOptions>(
+                            "data text", "rows of byte tokens from .txt files", [](const Part& part) {
+                              const auto options = Registry::read_part<TextOptions>(part, "data text");
+                              return DataPair{open_text(options, TextDataset::Split::train),
+                                              open_text(options, TextDataset::Split::validation)};
+                            }));
   registry.objective<NextToken, NextTokenOptions>("next_token", "cross-entropy of the next token");
   registry.technique<DataParallel, DataParallelOptions>(
       "data_parallel", "synchronous data parallel within a replica: gradients averaged in every step");

@@ -16,27 +16,23 @@
 namespace etude {
 
 /// A named component of one family, with the rows of its options for `etude show` and the card.
-template <class Made, class... Args>
+template <class Made>
 struct Maker {
   std::string help;
   std::vector<OptionInfo> options;
-  std::function<std::shared_ptr<Made>(const Part&, Args...)> make;
+  std::function<Made(const Part&)> make;
+  std::function<Part(const Part&)> complete;  ///< the part with every default written out
 };
-
-/// What an objective gets to know when it is made: where `net = "..."` and the like are resolved at run time.
-using ObjectiveMaker = Maker<Objective>;
-using TechniqueMaker = Maker<Technique>;
-using NetMaker = Maker<Net>;
 
 /// A data set opened twice: for training, for validation.
 struct DataPair {
   std::shared_ptr<Dataset> train, validation;
 };
-struct DataMaker {
-  std::string help;
-  std::vector<OptionInfo> options;
-  std::function<DataPair(const Part&)> make;
-};
+
+using NetMaker = Maker<std::shared_ptr<Net>>;
+using DataMaker = Maker<DataPair>;
+using ObjectiveMaker = Maker<std::shared_ptr<Objective>>;
+using TechniqueMaker = Maker<std::shared_ptr<Technique>>;
 
 class Registry {
  public:
@@ -53,15 +49,25 @@ class Registry {
   /// Registers a technique class T with options O, constructed as T(O).
   template <class T, class O>
   void technique(const std::string& kind, const std::string& help) {
-    technique(kind, TechniqueMaker{help, describe_options<O>(), [kind](const Part& part) -> std::shared_ptr<Technique> {
-                                     return std::make_shared<T>(read_part<O>(part, "technique " + kind));
-                                   }});
+    technique(kind,
+              maker<std::shared_ptr<Technique>, O>("technique " + kind, help, construct<T, O>("technique " + kind)));
   }
   template <class T, class O>
   void objective(const std::string& kind, const std::string& help) {
-    objective(kind, ObjectiveMaker{help, describe_options<O>(), [kind](const Part& part) -> std::shared_ptr<Objective> {
-                                     return std::make_shared<T>(read_part<O>(part, "objective " + kind));
-                                   }});
+    objective(kind,
+              maker<std::shared_ptr<Objective>, O>("objective " + kind, help, construct<T, O>("objective " + kind)));
+  }
+
+  /// A maker whose parts have the options O. `where` names them in errors: "net decoder".
+  template <class Made, class O>
+  static Maker<Made> maker(const std::string& where, const std::string& help,
+                           const std::function<Made(const Part&)>& make) {
+    const auto complete = [where](const Part& part) {
+      Part whole{write_options(read_part<O>(part, where))};
+      whole.config.set("kind", Config(part.kind()));
+      return whole;
+    };
+    return {help, describe_options<O>(), make, complete};
   }
 
   /// Errors (Code::config, with place and nearest kinds) when a kind is unknown.
@@ -86,6 +92,10 @@ class Registry {
   }
 
  private:
+  template <class T, class O>
+  static auto construct(const std::string& where) {
+    return [where](const Part& part) { return std::make_shared<T>(read_part<O>(part, where)); };
+  }
   template <class M>
   static void add(std::map<std::string, M>& into, const char* family, const std::string& kind, M maker) {
     ETUDE_CHECK(into.emplace(kind, std::move(maker)).second,
@@ -97,8 +107,8 @@ class Registry {
     if (auto it = in.find(kind); it != in.end()) return it->second;
     std::vector<std::string> known;
     for (const auto& [name, maker] : in) known.push_back(name);
-    throw Error(Code::config, std::string("unknown ") + family + " '" + kind + "'", part.config.origin.text(),
-                did_you_mean(kind, known, "known: " + join(known)));
+    throw Error(Code::config, std::string("unknown ") + family + " '" + kind + "'",
+                part.config.find("kind")->origin.text(), did_you_mean(kind, known, "known: " + join(known)));
   }
   static std::string join(const std::vector<std::string>& words);
 

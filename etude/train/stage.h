@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "etude/base/counters.h"
+#include "etude/data/source.h"
 #include "etude/train/hooks.h"
 #include "etude/train/step.h"
 
@@ -27,7 +28,15 @@ class Source {
   virtual Batch next(Step& step, int64_t rows) = 0;
   /// Called once after all replicas have taken their step.
   virtual void advance(Step& step) { (void)step; }
+  /// How often the data has been gone through, all replicas together; 0 where that means nothing. The counter
+  /// `epochs` is that of the stage's first source.
+  virtual double epochs(Step& step) const {
+    (void)step;
+    return 0;
+  }
   virtual double waited_seconds() const { return 0; }
+  /// Of the data set behind it, if it is one.
+  virtual std::optional<DataCard> card() const { return std::nullopt; }
 };
 
 /// "Minimise this objective on this source for these learners."

@@ -76,20 +76,35 @@ void Step::log(const std::string& name, double value) { trainer_.log(name, value
 void Step::count(Unit unit, double amount) { trainer_.counters_[unit] += amount; }
 
 void Step::zero_gradients() {
-  for (const Parameter& p : parameters()) p.value.mutable_grad().reset();
+  for (const Learner* learner : learners_)
+    for (const Parameter& p : learner->parameters) p.value.mutable_grad().reset();
+}
+
+void Step::count_norms(const std::vector<Batch>& micro_batches) {
+  norms_.clear();
+  samples_ = 0;
+  for (const Batch& micro : micro_batches) {
+    samples_ += micro.size();
+    for (const auto& [name, amount] : pass_->objective->norms(micro)) norms_[name] += amount;
+  }
 }
 
 Terms Step::loss(const Batch& of, Ctx& ctx) {
   ETUDE_CHECK(pass_ != nullptr, "there is no loss outside of a pass");
-  Terms aux;
-  ctx.aux = &aux;
+  if (norms_.empty()) count_norms({of});
+  Terms of_layers;
+  ctx.aux = &of_layers;
   Terms terms = pass_->objective->loss(*this, of, ctx);
   ctx.aux = nullptr;
-  terms.insert(terms.end(), aux.begin(), aux.end());
+  const double share = samples_ > 0 ? static_cast<double>(of.size()) / static_cast<double>(samples_) : 1.0;
+  for (Term& term : of_layers) {
+    term.scale *= share;
+    terms.push_back(std::move(term));
+  }
   for (const auto& technique : trainer_.stage_.with) technique->terms(*this, of, terms);
   return terms;
 }
 
-double Step::compute(const Batch& of) { return trainer_.default_execute(*this, of); }
+double Step::compute(const Batch& of) { return trainer_.compute(*this, of); }
 
 }  // namespace etude

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -41,6 +42,7 @@ struct LearnerSpec {
 struct Learner {
   LearnerSpec spec;
   Parameters parameters;
+  std::set<std::string> nets;  ///< that these are parameters of
   std::unique_ptr<Optimizer> optimizer;
 };
 
@@ -76,7 +78,6 @@ class Step {
                   "choose another kind for this net");
     return *typed;
   }
-  /// The net that language-model objectives and the like work on when no name is given.
   Learner& learner(const std::string& name) const;
   /// Learners of the current pass.
   const std::vector<Learner*>& learners() const { return learners_; }
@@ -95,7 +96,8 @@ class Step {
   Rng rng(Purpose purpose, int64_t item = 0) const { return Rng(Key{seed(), purpose, number(), item}); }
   Ctx context(const Batch& batch, bool train = true) const;
 
-  /// The global denominator of that name; at least 1 item if nothing was counted.
+  /// The global denominator of that name, as Objective::norms() counts it: over all micro-batches of compute(), and
+  /// outside of it over the batch that loss() was called with first; at least 1 item if nothing was counted.
   double norm(const std::string& name) const;
   /// Records a value of this step: the mean over replicas becomes a metric under this name.
   void log(const std::string& name, double value);
@@ -104,11 +106,14 @@ class Step {
   /// Forward and backward of the current pass over `batch` (cut into micro-batches), into .grad of its
   /// learners' parameters. Returns the loss. For owners of the executor slot.
   double compute(const Batch& batch);
-  /// The current pass's objective under a context of the caller's, without backward.
+  /// The current pass's objective under a context of the caller's, without backward, with the terms of layers
+  /// (ctx.aux) and of techniques. A layer normalises its terms over what it was given; here they are weighed by its
+  /// share of the samples, so that several micro-batches give their mean.
   Terms loss(const Batch& batch, Ctx& ctx);
   void zero_gradients();
 
-  /// Set by an owner that wants no update in this step.
+  /// No update of this pass: set by an owner that wants none, and by the frame for on_nonfinite = "skip_step". All
+  /// events still come; after a loss that is not finite they see gradients of zero.
   bool skip_update = false;
   Batch batch;  ///< what the current pass drew; hooks at Event::batch may change it
 
@@ -117,8 +122,11 @@ class Step {
   Trainer& trainer_;
   Replica& replica_;
   std::vector<Learner*> learners_;
+  void count_norms(const std::vector<Batch>& micro_batches);
+
   const struct Pass* pass_ = nullptr;
   Norms norms_;
+  int64_t samples_ = 0;  ///< that norms_ were counted over
 };
 
 }  // namespace etude

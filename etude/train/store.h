@@ -65,6 +65,7 @@ class Store {
   bool has_tensor(const std::string& name) const { return tensors_.count(name) > 0; }
   void drop(const std::string& name) { tensors_.erase(name); }
   double& number(const std::string& name, double init = 0);
+  bool has_number(const std::string& name) const { return numbers_.count(name) > 0; }
   int64_t& integer(const std::string& name, int64_t init = 0);
   std::string& text(const std::string& name, const std::string& init = {});
   Segments& segments(const std::string& name);

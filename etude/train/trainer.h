@@ -40,8 +40,9 @@ struct Cost {
 
 /// What a stage is run in: where it writes, whom it tells, when it must stop.
 struct Surroundings {
-  std::string directory;               ///< the run's; empty: nothing is written and nothing can be resumed
-  ArtifactStore* artifacts = nullptr;  ///< for init and milestones; may be null if there are none
+  std::string directory;  ///< the run's; empty: nothing is written and nothing can be resumed
+  std::string recipe;     ///< what decides the result, by its hash: a checkpoint of another is refused; empty: none is
+  ArtifactStore* artifacts = nullptr;                        ///< for init and milestones; may be null if there are none
   std::function<Artifact(const std::string& ref)> artifact;  ///< resolves "stage" or "stage@50%" of InitSpec
   std::function<void(const std::string& place, const Artifact&)> milestone;  ///< publishes a milestone
   std::function<bool()> interrupted;                                         ///< polled after each step: save and leave
@@ -55,7 +56,11 @@ class Progress {
   std::string stage;
   Counters counters;
   Count stop;
-  double loss = 0, step_seconds = 0, wait_fraction = 0, seconds_left = 0;
+  double loss = 0, grad_norm = 0;  ///< of the first pass, means since the last line of metrics; NaN: none yet
+  double learning_rate = 0;        ///< of its first learner
+  double step_seconds = 0;         ///< of the newest steps
+  double wait_fraction = 0;        ///< share of the steps' time in which they waited for data
+  double seconds_left = 0;         ///< evaluations and checkpoints included; NaN: nothing to tell it from
   bool resumed = false;
 };
 
@@ -65,6 +70,7 @@ struct Fit {
   std::map<std::string, double> values;          ///< last value of every metric
   std::vector<MetricLine> lines;                 ///< all evaluations (those before a resume too)
   std::map<std::string, std::vector<Row>> rows;  ///< of the last evaluation, by its name
+  std::vector<std::string> weight_moves;         ///< a line for each init of the stage; none after a resume
   Cost cost;
   Artifact artifact;  ///< nets of replica 0 as "net/parameter"; those of replica r under "replica-r/net/parameter"
 };
@@ -89,6 +95,17 @@ class Evaluation {
 /// Checks a stage without training it: names, disjoint learners, slot owners, traits. Errors: Code::config.
 /// Returns the plan that is printed before step one: who owns which slot, what acts where, in order.
 std::string describe(const TrainStage& stage);
+
+/// A parameter of a stage's nets. Errors: Code::config for options that give no net.
+struct ParameterShape {
+  std::string name;  ///< "model.lm_head.weight"
+  std::vector<int64_t> shape;
+  std::string learner;  ///< who moves it; "" for nobody
+};
+std::vector<ParameterShape> parameter_shapes(const TrainStage& stage);
+
+/// The seed that a net of that name is initialised with in a stage with this seed.
+uint64_t initial_seed(uint64_t seed, const std::string& net);
 
 /// Trains a stage to its end, or resumes it when the directory holds a checkpoint of it.
 /// Errors: see etude/base/error.h; after an error the last checkpoint is as it was.
