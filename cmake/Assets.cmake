@@ -7,6 +7,7 @@ set(asset_patterns
   methods/papers.toml
   methods/*/arms/*.toml
   methods/*/claims.toml
+  methods/*/excuses.toml
   methods/*/results.json
   methods/*/README.md)
 list(TRANSFORM asset_patterns PREPEND ${CMAKE_SOURCE_DIR}/)

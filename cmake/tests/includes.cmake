@@ -1,6 +1,7 @@
 # Rules of docs/philosophy.md that a compiler doesn't check: a ring includes only what is inside it,
-# methods never include each other, LibTorch's front end comes through one header, no file is over
-# 700 lines. Run with -DSOURCE=<repository> -DWORK=<folder>.
+# methods never include each other and write no loop, update, random stream or file of their own,
+# LibTorch's front end comes through one header, no file is over 700 lines.
+# Run with -DSOURCE=<repository> -DWORK=<folder>.
 
 cmake_minimum_required(VERSION 3.25)
 
@@ -13,6 +14,31 @@ set(optim_sees base tensor optim nn)  # nn: the nets whose parameters a learner 
 set(comm_sees base tensor comm)
 set(train_sees base tensor data nn optim comm train)
 set(rl_sees ${train_sees} rl)
+
+# What the sources of a method (its tests aside) do not contain, and what to do instead.
+set(method_rules
+  "for *\\(.* [a-z_]*steps? *<|for *\\(.*< *[a-z_]*steps|while *\\(.*step"
+    "a loop over steps: the loop is the frame's, act at its events (docs/loop.md)"
+  "optimizer(->|\\.)step|torch::optim::"
+    "an update: say which learner a pass moves, or own the slot optimizer"
+  "torch::(rand|randn|randint|randperm|bernoulli|normal|multinomial|manual_seed)[ _(]|std::(mt19937|random_device)|[^a-z_]rand\\("
+    "a random stream of its own: draw from step.rng(...) or ctx.rng(...)"
+  "#include <(fstream|filesystem|sys/socket\\.h|fcntl\\.h|netdb\\.h)>|[^a-z_]fopen *\\(|file::"
+    "files or sockets: data comes from sources, state is kept in step.store()")
+
+function(check_method name lines out)
+  set(bad "")
+  set(rules ${method_rules})
+  while(rules)
+    list(POP_FRONT rules pattern instead)
+    foreach(line IN LISTS lines)
+      if(line MATCHES "${pattern}")
+        string(APPEND bad "${name}: ${line}: ${instead}\n")
+      endif()
+    endforeach()
+  endwhile()
+  set(${out} "${bad}" PARENT_SCOPE)
+endfunction()
 
 function(check_tree root out)
   set(bad "")
@@ -57,6 +83,12 @@ function(check_tree root out)
       endif()
     endif()
 
+    if(method AND NOT name MATCHES "_test\\.cpp$")
+      file(STRINGS ${file} lines)
+      check_method(${name} "${lines}" own)
+      string(APPEND bad "${own}")
+    endif()
+
     file(READ ${file} text)
     string(REGEX MATCHALL "\n" lines "${text}")
     list(LENGTH lines count)
@@ -72,11 +104,14 @@ file(REMOVE_RECURSE ${WORK})
 file(WRITE ${WORK}/etude/nn/a.h "#include <torch/torch.h>\n#include \"etude/train/trainer.h\"\n")
 file(WRITE ${WORK}/etude/base/b.h "#include <ATen/ATen.h>\n")
 file(WRITE ${WORK}/methods/x/x.cpp "#include \"methods/y/y.h\"\n#include \"methods/x/x.h\"\n")
+file(WRITE ${WORK}/methods/x/loop.cpp "  for (int64_t step = 0; step < steps; ++step) {\n    optimizer->step(lr);
+  noise = torch::randn({2});\n#include <fstream>\n  for (const Parameter& p : step.parameters()) mean(p);\n")
+file(WRITE ${WORK}/methods/x/x_test.cpp "#include <fstream>\n")
 check_tree(${WORK} bad)
 string(REGEX MATCHALL "\n" found "${bad}")
 list(LENGTH found found)
-if(NOT found EQUAL 4)
-  message(FATAL_ERROR "the check found ${found} of 4 planted faults:\n${bad}")
+if(NOT found EQUAL 8)
+  message(FATAL_ERROR "the check found ${found} of 8 planted faults:\n${bad}")
 endif()
 
 check_tree(${SOURCE} bad)
