@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <filesystem>
+#include <regex>
 
 #include "cli/commands.h"
 #include "etude/base/assets.h"
@@ -9,7 +11,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr int64_t kMostBytes = int64_t{16} << 20;
+
 std::string read_recipe_file(const std::string& path) {
+  if (!path.empty() && file::exists(path) && file::size(path) > kMostBytes)
+    throw Error(Code::config, "this is no recipe: it has " + std::to_string(file::size(path)) + " bytes", path,
+                "a recipe is a TOML file of at most 16 MiB");
   if (!file::exists(path))
     throw Error(Code::usage, "there is no recipe '" + path + "'", path,
                 "etude eject METHOD/ARM FILE writes one to begin with");
@@ -25,6 +32,16 @@ Recipe with_profile(const std::string& profile, const std::function<Recipe(const
     if (error.code() != Code::config || !error.message().starts_with("there is no profile")) throw;
     throw Error(Code::usage, error.message(), error.where(), error.hint());
   }
+}
+
+/// A method that brought nothing but its folder: what its card says.
+Paper unlisted(const std::string& slug) {
+  const std::string card(asset("methods/" + slug + "/README.md").value_or(""));
+  Paper paper{slug, slug, "", "", "other", "", !arms(slug).empty()};
+  if (card.starts_with("# ")) paper.title = card.substr(2, card.find('\n') - 2);
+  std::smatch arxiv;
+  if (std::regex_search(card, arxiv, std::regex("arxiv\\.org/abs/([0-9.]+[0-9])"))) paper.arxiv = arxiv[1];
+  return paper;
 }
 
 }  // namespace
@@ -49,6 +66,9 @@ std::vector<Paper> catalogue() {
     paper.built = !arms(paper.slug).empty();
     papers.push_back(std::move(paper));
   }
+  for (const BuiltMethod& method : built_methods())
+    if (std::none_of(papers.begin(), papers.end(), [&](const Paper& paper) { return paper.slug == method.slug; }))
+      papers.push_back(unlisted(method.slug));
   return papers;
 }
 
@@ -58,13 +78,15 @@ Paper find_paper(const std::string& slug) {
     if (paper.slug == slug) return paper;
     known.push_back(paper.slug);
   }
-  throw Error(Code::usage, "there is no method '" + slug + "'", "", did_you_mean(slug, known, "etude list shows all"));
+  throw Error(Code::usage, "there is no method '" + slug + "'", "command line",
+              did_you_mean(slug, known, "etude list shows all"));
 }
 
 Paper find_built(const std::string& slug) {
   const Paper paper = find_paper(slug);
   if (!paper.built)
-    throw Error(Code::usage, "'" + slug + "' is listed but not built yet", "", "etude list shows which are (*)");
+    throw Error(Code::usage, "'" + slug + "' is listed but not built yet", "command line",
+                "etude list built shows those that are");
   return paper;
 }
 
