@@ -56,6 +56,7 @@ class Comparison {
  public:
   Comparison(const Options& options, Session& session)
       : o_(options), session_(session), paper_(find_built(options.method)), claims_(read_claims(paper_.slug)) {
+    if (o_.record) checkout_folder(paper_.slug);  // says what is wrong before hours of training
     choose_arms();
     const int64_t seeds = o_.seeds > 0 ? o_.seeds : claims_.seeds;
     for (int64_t seed = 0; seed < seeds; ++seed)
@@ -276,17 +277,13 @@ class Comparison {
     for (const Job& job : jobs_)
       if (job.state == Job::State::finished) runs.push_back(report::read_run(job.directory));
     if (runs.empty()) return;
-    Conclusion c;
-    c.paper = paper_;
-    c.profile = o_.profile;
-    c.arms = arms_;
-    c.claims = &claims_;
-    c.out = o_.out;
-    c.record = o_.record;
-    c.command = "etude compare " + paper_.slug + " --profile " + o_.profile + " --seeds " +
-                std::to_string(jobs_.size() / arms_.size());
-    for (const std::string& word : o_.overrides) c.command += " " + word;
-    tell_verdicts(c, runs, session_);
+    report::Comparison c = compared(paper_.slug, o_.profile, arms_, std::move(runs), session_.registry);
+    c.command = compare_command(paper_.slug, o_.profile, static_cast<int64_t>(jobs_.size() / arms_.size()),
+                                o_.arms.empty() ? std::vector<std::string>{} : arms_, o_.overrides);
+    tell(c, o_.out, session_);
+    if (!o_.record) return;
+    if (c.runs.size() == jobs_.size()) return record(c);
+    warn("nothing was recorded: " + std::to_string(jobs_.size() - c.runs.size()) + " runs are missing");
   }
 
   const Options& o_;

@@ -1,92 +1,85 @@
 #include "cli/verdicts.h"
 
-#include <cmath>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <ctime>
+#include <filesystem>
 #include <iostream>
-#include <map>
 #include <nlohmann/json.hpp>
 
 #include "etude/base/assets.h"
-#include "etude/report/statistics.h"
+#include "etude/base/file.h"
+#include "etude/base/log.h"
+#include "etude/report/html.h"
+#include "etude/report/table.h"
 
 namespace etude::cli {
 namespace {
 
-using report::RunRecord;
+namespace fs = std::filesystem;
 
-/// What stands in a row of the table.
-struct Row {
-  std::string arm;
-  std::vector<double> values, differences;
-  double seconds = 0, peak_bytes = 0, flops = 0, bytes = 0;
-};
-
-double cost(const RunRecord& run, const std::string& name) {
-  const auto it = run.cost.find(name);
-  return it == run.cost.end() ? 0 : it->second;
+std::string today() {
+  const std::time_t now = std::time(nullptr);
+  std::tm utc{};
+  gmtime_r(&now, &utc);
+  char text[16];
+  return {text, std::strftime(text, sizeof text, "%Y-%m-%d", &utc)};
 }
 
-std::vector<Row> rows(const Conclusion& c, const std::vector<RunRecord>& runs) {
-  std::map<int64_t, double> reference;
-  for (const RunRecord& run : runs)
-    if (run.arm == c.arms.front()) reference[run.seed] = run.last(c.claims->metric);
-  std::vector<Row> all;
-  for (const std::string& arm : c.arms) {
-    Row row;
-    row.arm = arm;
-    for (const RunRecord& run : runs) {
-      if (run.arm != arm) continue;
-      row.values.push_back(run.last(c.claims->metric));
-      if (const auto it = reference.find(run.seed); it != reference.end() && arm != c.arms.front())
-        row.differences.push_back(row.values.back() - it->second);
-      row.seconds += cost(run, "seconds");
-      row.flops += cost(run, "flops");
-      row.bytes += cost(run, "bytes");
-      row.peak_bytes = std::max(row.peak_bytes, cost(run, "peak_bytes"));
+/// Each different value once: runs of one comparison may come from several machines or commits.
+void join(std::string& all, const std::string& one) {
+  if (one.empty() || (", " + all + ", ").find(", " + one + ", ") != std::string::npos) return;
+  all += (all.empty() ? "" : ", ") + one;
+}
+
+std::string variable(const char* name) {
+  const char* const value = std::getenv(name);
+  return value ? value : "";
+}
+
+bool utf8_locale() {
+  for (const char* name : {"LC_ALL", "LC_CTYPE", "LANG"})
+    if (std::string value = variable(name); !value.empty()) {
+      std::transform(value.begin(), value.end(), value.begin(), [](unsigned char c) { return std::tolower(c); });
+      return value.find("utf-8") != std::string::npos || value.find("utf8") != std::string::npos;
     }
-    if (row.values.empty()) continue;
-    const auto n = static_cast<double>(row.values.size());
-    row.seconds /= n;
-    row.flops /= n;
-    row.bytes /= n;
-    all.push_back(std::move(row));
-  }
-  return all;
+  return false;
 }
 
-std::string interval_text(const report::Interval& i) {
-  char text[80];
-  std::snprintf(text, sizeof text, "%+.4f [%+.4f, %+.4f]", i.mean, i.low, i.high);
-  return text;
+report::TableStyle table_style() {
+  constexpr int kPipeWidth = 120, kLeast = 40;
+  const bool terminal = isatty(STDOUT_FILENO) == 1, dumb = variable("TERM") == "dumb";
+  winsize size{};
+  const bool known = terminal && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+  return {.width = std::max<int>(known ? size.ws_col : kPipeWidth, kLeast),
+          .unicode = utf8_locale() && !dumb,
+          .colour = terminal && !dumb && variable("NO_COLOR").empty()};
 }
 
-void print_table(const Conclusion& c, const std::vector<Row>& table) {
-  std::cout << '\n'
-            << padded("arm", 18) << padded(c.claims->metric, 19) << padded("minus " + table.front().arm, 30)
-            << padded("time", 14) << padded("memory", 10) << padded("FLOP", 8) << "sent\n";
-  for (const Row& row : table) {
-    const auto own = report::mean_interval(row.values);
-    char value[48];
-    std::snprintf(value, sizeof value, "%.4f +- %.4f", own.mean, own.sd);
-    const std::string paired = row.differences.size() > 1 ? interval_text(report::mean_interval(row.differences)) : "";
-    std::cout << padded(row.arm, 18) << padded(value, 19) << padded(paired, 30) << padded(human_time(row.seconds), 14)
-              << padded(human_bytes(row.peak_bytes), 10) << padded(human_count(row.flops), 8) << human_bytes(row.bytes)
-              << '\n';
-  }
-  std::cout << "mean +- standard deviation over seeds; differences paired by seed, with their 95 % interval\n";
+/// Quoted for a shell where that is needed.
+std::string shell_word(const std::string& word) {
+  const bool plain = !word.empty() && std::all_of(word.begin(), word.end(), [](unsigned char c) {
+    return std::isalnum(c) || std::string_view("_-+=.,:/%@").find(static_cast<char>(c)) != std::string_view::npos;
+  });
+  if (plain) return word;
+  std::string quoted = "'";
+  for (const char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return quoted + "'";
 }
 
-void print_verdict(const report::Verdict& v) {
-  std::cout << padded(std::string(report::outcome_name(v.outcome)), 13) << v.id << ": " << v.text << '\n';
-  const std::string indent(13, ' ');
-  if (!v.seeds.empty() && std::isfinite(v.interval.low)) {
-    char margin[32];
-    std::snprintf(margin, sizeof margin, "%g", v.margin);
-    std::cout << indent << interval_text(v.interval) << ' ' << v.unit
-              << (v.kind == "equivalence" ? " against a band of +-" : " against a margin of ") << margin << '\n';
-  }
-  if (v.seeds_needed) std::cout << indent << *v.seeds_needed << " seeds would decide at this spread\n";
-  for (const std::string& more : {v.reason, v.caution, v.note})
-    if (!more.empty()) std::cout << indent << more << '\n';
+/// Names in run files are someone else's: what may be in the name of a file.
+std::string file_name(std::string text) {
+  for (char& c : text)
+    if (!std::isalnum(static_cast<unsigned char>(c)) && c != '_' && c != '-') c = '-';
+  return text.empty() ? "runs" : text;
+}
+
+std::string report_path(const report::Comparison& c, const std::string& out) {
+  std::string name = c.profile;
+  if (c.runs.size() == 1 && c.verdicts.empty()) name += "-" + c.runs[0].arm + "-s" + std::to_string(c.runs[0].seed);
+  return out + "/" + file_name(c.method) + "-report/" + file_name(name) + ".html";
 }
 
 }  // namespace
@@ -94,38 +87,102 @@ void print_verdict(const report::Verdict& v) {
 report::Claims read_claims(const std::string& slug) {
   const std::string path = "methods/" + slug + "/claims.toml";
   const auto text = asset(path);
-  return text ? report::parse_claims(*text, path) : report::Claims{};
+  if (!text) return {};
+  report::Claims claims = report::parse_claims(*text, path);
+  claims.check_arms(arms(slug));
+  return claims;
 }
 
-void tell_verdicts(const Conclusion& c, const std::vector<RunRecord>& runs, const Session& session) {
-  const std::vector<report::Verdict> verdicts = report::judge_all(*c.claims, runs, c.profile);
-  const std::vector<Row> table = rows(c, runs);
-  if (session.json) {
-    nlohmann::json out = {{"event", "result"},
-                          {"method", c.paper.slug},
-                          {"profile", c.profile},
-                          {"arms", nlohmann::json::object()},
-                          {"verdicts", nlohmann::json::array()}};
-    for (const Row& row : table)
-      out["arms"][row.arm] = {{"values", row.values},
-                              {"seconds", row.seconds},
-                              {"peak_bytes", row.peak_bytes},
-                              {"flops", row.flops},
-                              {"bytes", row.bytes}};
-    for (const report::Verdict& v : verdicts)
-      out["verdicts"].push_back({{"id", v.id},
-                                 {"outcome", report::outcome_name(v.outcome)},
-                                 {"mean", v.interval.mean},
-                                 {"low", v.interval.low},
-                                 {"high", v.interval.high},
-                                 {"margin", v.margin},
-                                 {"reason", v.reason}});
-    std::cout << out.dump() << std::endl;
-    return;
+std::string compare_command(const std::string& slug, const std::string& profile, int64_t seeds,
+                            const std::vector<std::string>& arms, const std::vector<std::string>& overrides) {
+  std::string command = "etude compare " + slug + " --profile " + profile + " --seeds " + std::to_string(seeds);
+  std::string names;
+  for (const std::string& arm : arms) names += (names.empty() ? "" : ",") + arm;
+  if (!names.empty()) command += " --arms " + names;
+  for (const std::string& word : overrides) command += " " + shell_word(word);
+  return command;
+}
+
+report::Comparison compared(const std::string& method, const std::string& profile, const std::vector<std::string>& arms,
+                            std::vector<report::RunRecord> runs, const Registry& registry) {
+  report::Comparison c;
+  c.method = method;
+  c.profile = profile;
+  c.claims = read_claims(method);
+  c.date = today();
+  for (const Paper& paper : catalogue()) {
+    if (paper.slug != method) continue;
+    c.title = paper.title;
+    c.paper = {paper.title, paper.arxiv, paper.date, paper.organisation};
   }
-  print_table(c, table);
-  std::cout << '\n';
-  for (const report::Verdict& v : verdicts) print_verdict(v);
+  std::vector<std::string> names = arms;
+  for (const report::RunRecord& run : runs) {
+    if (std::find(names.begin(), names.end(), run.arm) == names.end()) names.push_back(run.arm);
+    join(c.commit, run.commit);
+    join(c.machine.processor, run.machine.processor);
+    join(c.machine.isa, run.machine.isa);
+    join(c.machine.libtorch, run.machine.libtorch);
+    c.machine.threads = std::max(c.machine.threads, run.machine.threads);
+  }
+  const std::vector<std::string> known = etude::arms(method);
+  for (const std::string& name : names) {
+    const bool ours = std::find(known.begin(), known.end(), name) != known.end();
+    c.arms.push_back({name, ours ? find_recipe(method + "/" + name, "", {}, registry).options.about : ""});
+  }
+  c.runs = std::move(runs);
+  c.verdicts = report::judge_all(c.claims, c.runs, profile);
+  return c;
+}
+
+report::Comparison alone(report::Comparison c) {
+  c.claims.claims.clear();
+  c.verdicts.clear();
+  return c;
+}
+
+void tell(const report::Comparison& c, const std::string& out, const Session& session) {
+  const report::Results results = report::summarise(c);
+  const std::string path = report_path(c, out);
+  if (!session.json) {
+    const report::TableStyle style = table_style();
+    std::cout << '\n' << report::arms_text(results, style) << '\n';
+    if (!results.verdicts.empty()) std::cout << report::verdicts_text(results.verdicts, style) << '\n';
+    std::cout << std::flush;
+  }
+  report::write_html(path, c);
+  if (session.json) {
+    auto line = nlohmann::ordered_json::parse(report::to_json(results));
+    line["event"] = "result";
+    line["report"] = path;
+    std::cout << line.dump() << std::endl;
+  } else {
+    std::cout << "report: " << path << std::endl;
+  }
+}
+
+std::string checkout_folder(const std::string& slug) {
+  const fs::path here = fs::current_path();
+  const std::string claims = "methods/" + slug + "/claims.toml";
+  fs::path top = here;
+  while (!(file::exists((top / claims).string()) && file::exists((top / "CMakeLists.txt").string()))) {
+    if (top == top.root_path())
+      throw Error(Code::usage, "there is no checkout of Etude around '" + here.string() + "' to store results in",
+                  "--record", "run it in the repository's folder, or leave --record out");
+    top = top.parent_path();
+  }
+  if (file::sha256(file::read((top / claims).string())) != read_claims(slug).sha256)
+    throw Error(Code::usage, "the claims there are not those that this program was built with", (top / claims).string(),
+                "build again: verdicts are stored with the claims that they are about");
+  return (top / "methods" / slug).string();
+}
+
+void record(const report::Comparison& c) {
+  const std::string folder = checkout_folder(c.method), card = folder + "/README.md";
+  const report::Results results = report::summarise(c);
+  const std::string renewed = report::with_results(file::read(card), results, card);
+  report::write_results(folder + "/results.json", results);
+  file::write_atomically(card, renewed);
+  inform("recorded: " + folder + "/results.json and the table of its README.md");
 }
 
 }  // namespace etude::cli

@@ -1,27 +1,37 @@
 #pragma once
-// From finished runs to a table, verdicts, and the files that keep them.
+// Finished runs of one method as a comparison: judged, shown as table, verdicts and HTML report, and stored with the
+// method's card.
 
 #include <string>
 #include <vector>
 
 #include "cli/commands.h"
-#include "etude/report/claims.h"
-#include "etude/report/run_record.h"
+#include "etude/report/results.h"
 
 namespace etude::cli {
 
-/// The claims of a method; only defaults if it has no claims.toml. Errors: Code::config.
+/// The claims of a method; none if it has no claims.toml.
 report::Claims read_claims(const std::string& slug);
 
-struct Conclusion {
-  Paper paper;
-  std::string profile, command, out;
-  std::vector<std::string> arms;  ///< in the order of tables
-  const report::Claims* claims = nullptr;
-  bool record = false;
-};
+/// "etude compare noloco --profile small --seeds 5 ...", as someone would type it.
+std::string compare_command(const std::string& slug, const std::string& profile, int64_t seeds,
+                            const std::vector<std::string>& arms, const std::vector<std::string>& overrides);
 
-/// Prints table and verdicts on standard output (or one JSON object).
-void tell_verdicts(const Conclusion& conclusion, const std::vector<report::RunRecord>& runs, const Session& session);
+/// The runs with all that catalogue, recipes and claims say about them. `arms` stand first in tables, in this order,
+/// whether they have runs or not.
+report::Comparison compared(const std::string& method, const std::string& profile, const std::vector<std::string>& arms,
+                            std::vector<report::RunRecord> runs, const Registry& registry);
+
+/// The same without claims, for a run by itself.
+report::Comparison alone(report::Comparison comparison);
+
+/// Prints the table and the verdicts (with --json one object), writes the report below `out` and says where it is.
+void tell(const report::Comparison& comparison, const std::string& out, const Session& session);
+
+/// The method's folder in the checkout around the working directory. Errors: Code::usage if there is none or if its
+/// claims are not those of this program.
+std::string checkout_folder(const std::string& slug);
+/// Writes results.json there and renews the card's table.
+void record(const report::Comparison& comparison);
 
 }  // namespace etude::cli

@@ -62,6 +62,7 @@ void read_result(const std::string& path, RunRecord& into) {
   into.finished = result.string("status") == "finished";
   into.method = result.string("method");
   into.arm = result.string("arm");
+  into.profile = result.string("profile", "");
   into.seed = result.integer("seed");
   into.commit = result.string("commit", "");
   into.final = result.numbers("values");

@@ -43,7 +43,7 @@ struct ItemValue {
 };
 
 struct RunRecord {
-  std::string method, arm, key, directory;
+  std::string method, arm, profile, key, directory;
   int64_t seed = 0;
   bool finished = false;
   std::vector<Counters> points;                        ///< counters at each line of metrics.jsonl
