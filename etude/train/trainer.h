@@ -40,14 +40,14 @@ struct Cost {
 
 /// What a stage is run in: where it writes, whom it tells, when it must stop.
 struct Surroundings {
-  std::string directory;  ///< the run's; empty: nothing is written and nothing can be resumed
-  std::string recipe;     ///< what decides the result, by its hash: a checkpoint of another is refused; empty: none is
-  ArtifactStore* artifacts = nullptr;                        ///< for init and milestones; may be null if there are none
-  std::function<Artifact(const std::string& ref)> artifact;  ///< resolves "stage" or "stage@50%" of InitSpec
-  std::function<void(const std::string& place, const Artifact&)> milestone;  ///< publishes a milestone
-  std::function<bool()> interrupted;                                         ///< polled after each step: save and leave
-  std::function<void(const class Progress&)> progress;                       ///< at most a few times a second
-  std::function<void(const MetricLine&)> metric;                             ///< besides metrics.jsonl
+  std::string directory = {};  ///< the run's; empty: nothing is written and nothing can be resumed
+  /// What decides the result, by its hash: a checkpoint of another is refused; empty: none is.
+  std::string recipe = {};
+  std::function<Artifact(const std::string& ref)> artifact = {};  ///< resolves "stage" or "stage@50%" of InitSpec
+  std::function<void(const std::string& place, const Artifact&)> milestone = {};  ///< publishes a milestone
+  std::function<bool()> interrupted = {};                    ///< polled after each step: save and leave
+  std::function<void(const class Progress&)> progress = {};  ///< at most a few times a second
+  std::function<void(const MetricLine&)> metric = {};        ///< besides metrics.jsonl
 };
 
 /// For the live line.

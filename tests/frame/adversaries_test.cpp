@@ -9,7 +9,7 @@ namespace {
 class CriticLoss : public Objective {
  public:
   Terms loss(Step& step, const Batch& batch, Ctx&) override {
-    const auto made = step.net<Mlp>("generator").forward(batch.at("x")).detach();
+    const Tensor made = step.net<Mlp>("generator").forward(batch.at("x"));
     auto& critic = step.net<Mlp>("critic");
     return {{"real", at::softplus(-critic.forward(batch.at("y"))), {}, step.norm("items"), 1.0},
             {"made", at::softplus(critic.forward(made)), {}, step.norm("items"), 1.0}};
@@ -19,7 +19,7 @@ class CriticLoss : public Objective {
 class GeneratorLoss : public Objective {
  public:
   Terms loss(Step& step, const Batch& batch, Ctx&) override {
-    const auto made = step.net<Mlp>("generator").forward(batch.at("x"));
+    const Tensor made = step.net<Mlp>("generator").forward(batch.at("x"));
     return {{"fool", at::softplus(-step.net<Mlp>("critic").forward(made)), {}, step.norm("items"), 1.0}};
   }
 };
@@ -39,29 +39,28 @@ TrainStage adversaries() {
   return stage;
 }
 
-TEST(Adversaries, ResumeAtEveryStep) { same_wherever_stopped(adversaries); }
-
-TEST(Adversaries, ALossThroughTheOtherMovesOnlyItsOwn) {
-  TrainStage stage = adversaries();
-  stage.passes = {stage.passes.back()};
-  stage.passes.front().every = 1;
-  const Fit result = fit(stage);
-  auto fresh = Mlp({1, 8, 1});
-  fresh.initialise(3);
-  auto moved = Mlp({3, 8, 1});
-  moved.initialise(3);
-  for (const auto& [name, value] : result.artifact.tensors) {
-    if (name.rfind("critic/", 0) == 0)
-      EXPECT_TRUE(torch::equal(value, fresh.named_parameters()[name.substr(7)])) << name;
-    else
-      EXPECT_FALSE(torch::equal(value, moved.named_parameters()[name.substr(10)])) << name;
-  }
+TEST(Adversaries, ResumeAtEveryStep) {
+  const Fit result = same_wherever_stopped(adversaries);
+  EXPECT_EQ(result.counters[Unit::samples], 8 * 5 + 4 * 5) << "the second pass takes the batch of the first";
 }
 
-TEST(Adversaries, LearnersMustBeDisjoint) {
+/// Whether each pass alone moved a net of the stage.
+bool moved(const std::string& pass, const std::string& net, const std::vector<int64_t>& widths) {
   TrainStage stage = adversaries();
-  stage.learners[1].params = {"critic", "generator.layer0"};
-  EXPECT_THROW(fit(stage), Error);
+  std::erase_if(stage.passes, [&](const Pass& p) { return p.name != pass; });
+  const Fit result = fit(stage);
+  const auto start = initial_mlp(net, widths, stage.seed)->named_parameters();
+  bool any = false;
+  for (const auto& [name, value] : result.artifact.tensors)
+    if (name.starts_with(net + "/")) any = any || !torch::equal(value, start[name.substr(net.size() + 1)]);
+  return any;
+}
+
+TEST(Adversaries, ALossThroughTheOtherMovesOnlyItsOwn) {
+  EXPECT_TRUE(moved("critic", "critic", {1, 8, 1}));
+  EXPECT_FALSE(moved("critic", "generator", {3, 8, 1}));
+  EXPECT_TRUE(moved("generator", "generator", {3, 8, 1}));
+  EXPECT_FALSE(moved("generator", "critic", {1, 8, 1}));
 }
 
 }  // namespace

@@ -2,37 +2,52 @@
 // needs no gradient.
 
 #include "etude/train/graph.h"
+#include "etude/train/weights.h"
 #include "tests/frame/probe.h"
 
 namespace etude::probe {
 namespace {
 
-TrainStage regression(uint64_t seed, const std::string& name) {
-  TrainStage stage;
+TrainStage named(const std::string& name, uint64_t seed) {
+  TrainStage stage = regression(std::make_shared<Regression>(), 5);
   stage.name = name;
   stage.seed = seed;
-  stage.nets = {mlp("model", {3, 6, 1})};
-  stage.learners = {learner("model", {"model"})};
-  stage.sources = {{"train", std::make_shared<Samples>(3, 5)}};
-  stage.passes = {{.objective = std::make_shared<Regression>()}};
-  stage.stop = Count{8, Unit::steps};
   return stage;
 }
 
-/// Ridge regression in closed form on what the net's first layer shows.
+Tensor features(Mlp& net, const Batch& batch) { return torch::tanh(net.layer(0, batch.at("x"))); }
+
+/// An estimator without gradients: ridge regression in closed form on what the net's first layer shows.
 double ridge_error(Mlp& net, const Batch& batch) {
   torch::NoGradGuard no_grad;
-  const auto f = torch::tanh(net.layer(0, batch.at("x")));
-  const auto w =
+  const Tensor f = features(net, batch);
+  const Tensor w =
       torch::linalg_solve(f.t().mm(f) + 0.1 * torch::eye(f.size(1), torch::kFloat64), f.t().mm(batch.at("y")));
   return (f.mm(w) - batch.at("y")).pow(2).mean().item<double>();
 }
 
+/// A new head on the frozen features of a net.
+class Head : public Objective {
+ public:
+  Terms loss(Step& step, const Batch& batch, Ctx&) override {
+    const Tensor answer = step.net<Mlp>("head").forward(features(step.net<Mlp>("model"), batch));
+    return {{"squared", (answer - batch.at("y")).pow(2), {}, step.norm("items"), 1.0}};
+  }
+};
+
+/// The nested fit: the same loop with nothing written, in the middle of a stage.
+double head_error(const Artifact& of, uint64_t seed) {
+  TrainStage stage = named("head", seed);
+  stage.nets = {mlp("model", {3, 6, 1}, "frozen"), mlp("head", {6, 1})};
+  stage.learners = {learner("head", {"head"})};
+  stage.passes = {{.objective = std::make_shared<Head>(), .learners = {"head"}}};
+  stage.init = {{.from = "it"}};
+  return fit(stage, {.artifact = [&](const std::string&) { return of; }}).values.at("train/loss");
+}
+
 std::shared_ptr<Mlp> net_of(const Artifact& artifact) {
   auto net = std::make_shared<Mlp>(std::vector<int64_t>{3, 6, 1});
-  torch::NoGradGuard no_grad;
-  for (const auto& [name, value] : artifact.tensors)
-    if (name.rfind("model/", 0) == 0) net->named_parameters()[name.substr(6)].copy_(value);
+  move_weights({}, artifact, *net, "probe");
   return net;
 }
 
@@ -45,12 +60,12 @@ Graph experiment(ArtifactStore& store, uint64_t seed, const std::string& directo
              }});
   graph.add(
       {.kind = GraphStage::Kind::train, .name = "base", .in = {"data"}, .seeded = false, .train = [](const Inputs&) {
-         TrainStage stage = regression(0, "base");
+         TrainStage stage = named("base", 0);
          stage.checkpoint.milestones = {Count::parse("50%")};
          return stage;
        }});
   graph.add({.kind = GraphStage::Kind::train, .name = "tune", .in = {"base"}, .train = [seed](const Inputs&) {
-               TrainStage stage = regression(seed, "tune");
+               TrainStage stage = named("tune", seed);
                stage.init = {{.from = "base", .drop = {"layer1"}, .fresh = {"layer1"}}};
                return stage;
              }});
@@ -60,10 +75,7 @@ Graph experiment(ArtifactStore& store, uint64_t seed, const std::string& directo
           const auto net = net_of(inputs.at(of));
           Artifact result;
           result.values["ridge"] = ridge_error(*net, samples({100, 101, 102, 103, 104, 105, 106, 107, 108, 109}, 3));
-          // A nested fit: the same loop, with nothing written.
-          TrainStage head = regression(seed, "head");
-          head.stop = Count{4, Unit::steps};
-          result.values["head"] = fit(head).values.at("train/loss");
+          result.values["head"] = head_error(inputs.at(of), seed);
           return result;
         }};
   });
@@ -79,7 +91,8 @@ TEST(GraphProbe, TwoSeedsShareOneBase) {
     for (const char* fork : {"probe[base]", "probe[base@50%]", "probe[tune]"})
       EXPECT_TRUE(graph.get(fork).values.contains("ridge"));
     ran[seed] = graph.ran();
-    EXPECT_NE(graph.get("probe[base]").values["ridge"], graph.get("probe[base@50%]").values["ridge"]);
+    for (const char* result : {"ridge", "head"})
+      EXPECT_NE(graph.get("probe[base]").values[result], graph.get("probe[base@50%]").values[result]) << result;
   }
   auto count = [&](uint64_t seed, const std::string& name) {
     return std::count(ran[seed].begin(), ran[seed].end(), name);
@@ -119,10 +132,9 @@ TEST(GraphProbe, ResumeAtEveryStep) {
 TEST(GraphProbe, WeightsMoveStrictly) {
   ArtifactStore store;
   Graph graph(store, 0);
-  graph.add(
-      {.kind = GraphStage::Kind::train, .name = "base", .train = [](const Inputs&) { return regression(0, "base"); }});
+  graph.add({.kind = GraphStage::Kind::train, .name = "base", .train = [](const Inputs&) { return named("base", 0); }});
   graph.add({.kind = GraphStage::Kind::train, .name = "tune", .in = {"base"}, .train = [](const Inputs&) {
-               TrainStage stage = regression(1, "tune");
+               TrainStage stage = named("tune", 1);
                stage.init = {{.from = "base", .drop = {"layer1"}}};
                return stage;
              }});

@@ -5,25 +5,24 @@
 namespace etude::probe {
 namespace {
 
-/// A piece of hardware: its forward is known only by measuring it, its backward does not exist.
+/// A piece of hardware: its forward is known by measuring it, its backward does not exist.
 struct BlackBox : torch::autograd::Function<BlackBox> {
-  static torch::Tensor forward(torch::autograd::AutogradContext*, const torch::Tensor& x) {
-    return torch::sin(3 * x) + 0.1 * x;
-  }
+  static Tensor forward(torch::autograd::AutogradContext*, const Tensor& x) { return torch::sin(3 * x) + 0.1 * x; }
   static torch::autograd::tensor_list backward(torch::autograd::AutogradContext*, torch::autograd::tensor_list) {
     throw std::runtime_error("nobody may differentiate the black box");
   }
 };
 
-/// Layer i is trained on its own output; what comes before it is measured, not differentiated.
+/// Layer i is trained on its own output. The black boxes before it are part of the graph, but a backward into the
+/// pass's learners only never reaches them.
 class Local : public Objective {
  public:
   explicit Local(size_t layer) : layer_(layer) {}
   Terms loss(Step& step, const Batch& batch, Ctx&) override {
     auto& net = step.net<Mlp>("model");
-    auto x = batch.at("x");
-    for (size_t i = 0; i < layer_; ++i) x = BlackBox::apply(net.layer(i, x)).detach();
-    const auto out = net.layer(layer_, x);
+    Tensor x = batch.at("x");
+    for (size_t i = 0; i < layer_; ++i) x = BlackBox::apply(net.layer(i, x));
+    const Tensor out = net.layer(layer_, x);
     return {{"goodness", at::softplus(-(out * batch.at("y")).sum(1)), {}, step.norm("items"), 1.0}};
   }
 
@@ -45,11 +44,24 @@ TrainStage layerwise() {
   return stage;
 }
 
-TEST(Layerwise, ResumeAtEveryStep) { same_wherever_stopped(layerwise); }
+TEST(Layerwise, ResumeAtEveryStep) {
+  const Fit result = same_wherever_stopped(layerwise);
+  EXPECT_EQ(result.counters[Unit::samples], 8 * 6) << "one batch serves all passes and repeats";
+}
 
-TEST(Layerwise, OneBatchServesAllRepeats) {
-  const Fit result = fit(layerwise());
-  EXPECT_EQ(result.counters[Unit::samples], 8 * 6);
+TEST(Layerwise, RepeatsGoOnFromEachOther) {
+  TrainStage once = layerwise(), thrice = layerwise();
+  for (Pass& pass : once.passes) pass.times = 1;
+  once.stop = thrice.stop = Count{1, Unit::steps};
+  EXPECT_LT(fit(thrice).values.at("layer0/loss"), fit(once).values.at("layer0/loss"))
+      << "the mean loss of three repeats is below that of the first";
+}
+
+TEST(Layerwise, TrainedEndToEndTheBlackBoxThrows) {
+  TrainStage stage = layerwise();
+  stage.learners = {learner("all", {"model"})};
+  stage.passes = {{.objective = std::make_shared<Local>(2), .learners = {"all"}}};
+  EXPECT_THROW(fit(stage), std::runtime_error);
 }
 
 }  // namespace

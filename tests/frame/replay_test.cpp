@@ -6,27 +6,41 @@
 namespace etude::probe {
 namespace {
 
-/// State is a phase; an action moves it; the reward is high near a target. Counts its steps.
+/// An angle that actions turn. It counts its own steps, and lives in the run state.
+class Wheel {
+ public:
+  explicit Wheel(Step& step) : step_(step), angle_(step.store().number("wheel/angle", 0.1)) {}
+  Tensor see() const { return torch::tensor({{std::sin(angle_), std::cos(angle_)}}, torch::kFloat64); }
+  double turn(double action) {
+    step_.count(Unit::env_steps, 1);
+    angle_ += 0.5 + 0.1 * action;
+    return std::sin(angle_);
+  }
+
+ private:
+  Step& step_;
+  double& angle_;
+};
+
+/// Plays three turns with the net as it is, then draws four rows of all that was ever played.
 class Play : public Source {
  public:
   Kind kind() const override { return Kind::on_policy; }
   Batch next(Step& step, int64_t) override {
     torch::NoGradGuard no_grad;
     Segments& replay = step.store().segments("replay");
-    double& phase = step.store().number("phase", 0.1);
-    for (int k = 0; k < 3; ++k) {
-      const auto seen = torch::tensor({{std::sin(phase), std::cos(phase)}}, torch::kFloat64);
-      const double action =
-          step.net<Mlp>("model").forward(seen).item<double>() + 0.1 * step.rng(Purpose::environment, k).normal();
-      phase += 0.5 + 0.1 * action;
-      replay.append({{"x", seen}, {"y", torch::tensor({{std::sin(phase)}}, torch::kFloat64)}});
+    Wheel wheel(step);
+    for (int turn = 0; turn < 3; ++turn) {
+      const Tensor seen = wheel.see();
+      const double action = step.net<Mlp>("model").forward(seen).item<double>();
+      const double explored = action + 0.1 * step.rng(Purpose::environment, turn).normal();
+      replay.append({{"x", seen}, {"y", torch::tensor({{wheel.turn(explored)}}, torch::kFloat64)}});
     }
-    step.count(Unit::env_steps, 3);
     Rng draw = step.rng(Purpose::sample);
     std::vector<int64_t> rows;
     for (int b = 0; b < 4; ++b) rows.push_back(draw.below(replay.size()));
     Batch batch;
-    for (auto& [name, value] : replay.get(rows)) batch.x[name] = value;
+    batch.x = replay.get(rows);
     batch.id_B = torch::tensor(rows, torch::kInt64);
     return batch;
   }
@@ -48,6 +62,23 @@ TEST(Replay, ResumeAtEveryStep) {
   const Fit result = same_wherever_stopped(playing);
   EXPECT_EQ(result.counters[Unit::env_steps], 24);
   EXPECT_EQ(result.counters.step(), 8);
+  EXPECT_EQ(result.counters[Unit::samples], 8 * 4);
+}
+
+TEST(Replay, WhatIsPlayedHangsOnTheNetAsItIsTrained) {
+  const auto played = [](double lr) {
+    const Folder folder;
+    TrainStage stage = playing();
+    stage.learners = {learner("model", {"model"}, "sgd", lr)};
+    fit(stage, {.directory = folder.at("run")});
+    const auto snapshot = Checkpoints(folder.at("run")).load_latest();
+    const Segments& replay = snapshot->loaded_segments.at("replica-0/replay");
+    EXPECT_EQ(replay.size(), 24) << "every turn is kept";
+    return replay.get({2, 23}).at("y");
+  };
+  const Tensor still = played(0), trained = played(0.1);
+  EXPECT_TRUE(torch::equal(still[0], trained[0])) << "nothing is trained before the first batch";
+  EXPECT_FALSE(torch::equal(still[1], trained[1]));
 }
 
 }  // namespace

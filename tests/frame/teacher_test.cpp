@@ -11,20 +11,19 @@ constexpr int64_t kRecords = 37;
 class Distil : public Objective {
  public:
   Terms loss(Step& step, const Batch& batch, Ctx&) override {
-    const auto answer = step.net<Mlp>("student").forward(batch.at("x"));
-    const auto taught = step.net<Mlp>("teacher").forward(batch.at("x"));
-    const auto remembered = bank(step).index_select(0, batch.id_B);
+    const Tensor answer = step.net<Mlp>("student").forward(batch.at("x"));
+    const Tensor taught = step.net<Mlp>("teacher").forward(batch.at("x"));
+    const Tensor remembered = bank(step).index_select(0, batch.id_B);
     return {{"truth", (answer - batch.at("y")).pow(2), {}, step.norm("items"), 1.0},
-            {"teacher", (answer - taught.detach()).pow(2), {}, step.norm("items"), 0.5},
+            {"teacher", (answer - taught).pow(2), {}, step.norm("items"), 0.5},
             {"bank", (answer - remembered).pow(2), {}, step.norm("items"), 0.1}};
   }
+  /// loss() reads the bank, follow writes it: the same batch, the student as it was updated.
   void on(Event event, Step& step) override {
-    // loss() reads the bank, follow writes it: the same batch, the student as it was updated.
-    if (event != Event::follow) return;
-    torch::NoGradGuard no_grad;
-    bank(step).index_copy_(0, step.batch.id_B, step.net<Mlp>("student").forward(step.batch.at("x")));
+    if (event == Event::follow)
+      bank(step).index_copy_(0, step.batch.id_B, step.net<Mlp>("student").forward(step.batch.at("x")));
   }
-  static torch::Tensor& bank(Step& step) {
+  static Tensor& bank(Step& step) {
     return step.store().tensor("bank", [] { return torch::zeros({kRecords, 1}, torch::kFloat64); });
   }
 };
@@ -32,16 +31,8 @@ class Distil : public Objective {
 /// teacher <- 0.9 teacher + 0.1 student after each update.
 class AveragedTeacher : public Technique {
  public:
-  Contract contract() const override {
-    return {.name = "averaged_teacher",
-            .owns = {},
-            .acts = {Event::begin, Event::follow},
-            .requires_ = {},
-            .refuses = {},
-            .why = {}};
-  }
+  Contract contract() const override { return {.name = "averaged_teacher", .acts = {Event::begin, Event::follow}}; }
   void on(Event event, Step& step) override {
-    torch::NoGradGuard no_grad;
     const auto student = step.net("student").parameters(), teacher = step.net("teacher").parameters();
     for (size_t i = 0; i < student.size(); ++i) teacher[i].lerp_(student[i], event == Event::begin ? 1.0 : 0.1);
   }
@@ -60,17 +51,22 @@ TrainStage teaching() {
 
 TEST(Teacher, ResumeAtEveryStep) { same_wherever_stopped(teaching); }
 
-TEST(Teacher, FollowsTheStudentByTheFormula) {
+TEST(Teacher, FollowsTheStudentByTheFormulaAndTheBankRemembersByIds) {
+  const Folder folder;
   TrainStage stage = teaching();
   stage.stop = Count{1, Unit::steps};
-  const Fit result = fit(stage);
-  std::map<std::string, torch::Tensor> now(result.artifact.tensors.begin(), result.artifact.tensors.end());
-  Mlp start({3, 6, 1});
-  start.initialise(stage.seed);
-  for (const auto& p : start.named_parameters())
-    EXPECT_TRUE(torch::allclose(now.at("teacher/" + p.key()), 0.9 * p.value() + 0.1 * now.at("student/" + p.key()),
-                                1e-14, 1e-14))
-        << p.key();
+  const Fit result = fit(stage, {.directory = folder.at("run")});
+  const std::map<std::string, Tensor> now(result.artifact.tensors.begin(), result.artifact.tensors.end());
+  torch::NoGradGuard no_grad;
+  const auto student = initial_mlp("student", {3, 6, 1}, stage.seed);
+  for (const auto& p : student->named_parameters()) {
+    const Tensor after = now.at("student/" + p.key());
+    EXPECT_TRUE(torch::allclose(now.at("teacher/" + p.key()), 0.9 * p.value() + 0.1 * after, 1e-14, 1e-14)) << p.key();
+    p.value().copy_(after);
+  }
+  const Tensor bank = stored(folder.at("run"), "replica-0/store/bank");
+  EXPECT_TRUE(torch::equal(bank.narrow(0, 0, 5), student->forward(samples({0, 1, 2, 3, 4}, 3).at("x"))));
+  EXPECT_TRUE(torch::equal(bank.narrow(0, 5, kRecords - 5), torch::zeros({kRecords - 5, 1}, torch::kFloat64)));
 }
 
 }  // namespace
