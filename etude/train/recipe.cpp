@@ -172,7 +172,7 @@ TrainStage make_stage(const Recipe& recipe, const Registry& registry) {
     spec.make = [own = without_role(part), maker = registry.net(part)] { return maker.make(own); };
     stage.nets.push_back(std::move(spec));
   }
-  if (o.source.shards % o.replicas != 0)
+  if (o.source.shards > 1 && o.source.shards % o.replicas != 0)
     throw Error(Code::config,
                 "source.shards = " + std::to_string(o.source.shards) +
                     " is no multiple of replicas = " + std::to_string(o.replicas),
