@@ -2,70 +2,186 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/machine.h"
+#include "etude/base/log.h"
+#include "etude/base/torch_pch.h"
 
 namespace etude::cli {
 namespace {
 
 constexpr int64_t kSteps = 3;
+constexpr double kPatience = 60;  ///< seconds that the measurement may take
 
 struct Options {
-  std::string what, profile, out = "runs";
-  std::vector<std::string> overrides;
+  RecipeChoice choice;
+  std::string out = "runs";
 };
 
+/// Parameters of the same place in different layers.
+struct ParameterGroup {
+  std::string name;  ///< layer numbers as '*'
+  std::vector<int64_t> shape;
+  int64_t count = 0, values = 0;
+};
+
+std::string without_numbers(const std::string& name) {
+  std::string out;
+  for (size_t begin = 0; begin <= name.size();) {
+    const size_t end = std::min(name.find('.', begin), name.size());
+    const std::string part = name.substr(begin, end - begin);
+    const bool digits = !part.empty() && part.find_first_not_of("0123456789") == std::string::npos;
+    out += (out.empty() ? "" : ".") + (digits ? "*" : part);
+    begin = end + 1;
+  }
+  return out;
+}
+
+std::vector<ParameterGroup> grouped(const std::vector<ParameterShape>& shapes) {
+  std::vector<ParameterGroup> groups;
+  for (const ParameterShape& p : shapes) {
+    int64_t values = 1;
+    for (const int64_t n : p.shape) values *= n;
+    const std::string name = without_numbers(p.name);
+    auto group =
+        std::find_if(groups.begin(), groups.end(), [&](const auto& g) { return g.name == name && g.shape == p.shape; });
+    if (group == groups.end()) group = groups.insert(groups.end(), {name, p.shape});
+    ++group->count;
+    group->values += values;
+  }
+  return groups;
+}
+
+std::string shape_text(const std::vector<int64_t>& shape) {
+  std::string text;
+  for (const int64_t n : shape) text += (text.empty() ? "" : ", ") + std::to_string(n);
+  return "[" + text + "]";
+}
+
+/// What can be told without a step.
+struct Estimate {
+  double values = 0;         ///< parameters of one replica
+  double bytes = 0;          ///< weights, gradients and two moments of all replicas
+  double flops = 0;          ///< of a step; 0: the recipe has no validation batch to tell it from
+  double products_rate = 0;  ///< FLOP/s of a matrix product here
+};
+
+Estimate estimate(const Recipe& recipe, const TrainStage& stage, const std::vector<ParameterGroup>& groups) {
+  Estimate e;
+  for (const ParameterGroup& g : groups) e.values += static_cast<double>(g.values);
+  e.bytes = e.values * 16 * static_cast<double>(stage.replicas);
+  if (!stage.evaluations.empty()) {
+    const Batch batch = stage.evaluations.front().batch(0);
+    const double samples = static_cast<double>(recipe.options.source.batch * stage.replicas);
+    for (const NetSpec& net : stage.nets)
+      e.flops += 3 * net.make()->flops(batch) / static_cast<double>(batch.size()) * samples;
+  }
+  const torch::NoGradGuard no_grad;
+  const Tensor a = torch::ones({512, 512});
+  torch::mm(a, a);
+  const auto start = std::chrono::steady_clock::now();
+  torch::mm(a, a);
+  e.products_rate = 2.0 * 512 * 512 * 512 /
+                    std::max(1e-6, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  return e;
+}
+
+/// Why a few steps are not taken; "" if they are.
+std::string too_large(const Estimate& e) {
+  const double free = free_memory();
+  if (e.bytes > 0.8 * free)
+    return "its weights, gradients and moments alone take " + human_bytes(e.bytes) + ", and " + human_bytes(free) +
+           " are free";
+  const double seconds = e.flops * static_cast<double>(kSteps) / e.products_rate;
+  if (seconds > kPatience)
+    return std::to_string(kSteps) + " of its steps would take " + human_time(seconds) + " or more";
+  return "";
+}
+
+nlohmann::json to_json(const Recipe& recipe, const std::vector<ParameterGroup>& groups, const Estimate& e,
+                       const std::string& directory) {
+  nlohmann::json shapes = nlohmann::json::array();
+  for (const ParameterGroup& g : groups)
+    shapes.push_back({{"name", g.name}, {"shape", g.shape}, {"count", g.count}, {"values", g.values}});
+  return {{"recipe_hash", recipe.hash()},        {"parameters", e.values},    {"parameter_shapes", shapes},
+          {"replicas", recipe.options.replicas}, {"flops_per_step", e.flops}, {"directory", directory},
+          {"finished", is_finished(directory)},  {"measured", false}};
+}
+
+void tell_size(const Recipe& recipe, const std::vector<ParameterGroup>& groups, const Estimate& e) {
+  std::cout << "\nparameters  " << human_count(e.values);
+  if (recipe.options.replicas > 1) std::cout << " in each of " << recipe.options.replicas << " replicas";
+  std::cout << '\n';
+  for (const ParameterGroup& g : groups)
+    std::cout << "  " << padded(g.name, 52) << ' '
+              << padded((g.count > 1 ? std::to_string(g.count) + " x " : "") + shape_text(g.shape), 18) << ' '
+              << human_count(static_cast<double>(g.values)) << '\n';
+}
+
 void check(const Options& o, const Session& session) {
-  const bool own = is_file_name(o.what);
-  const Recipe recipe =
-      find_recipe(o.what, o.profile.empty() && !own ? "small" : o.profile, o.overrides, session.registry);
-  const std::string plan = describe(make_stage(recipe, session.registry));
-  const Probe p = probe(recipe, session.registry, kSteps);
-  const Cost& cost = p.fit.cost;
-  const std::string directory = run_directory(recipe, o.out);
-  const std::string state = is_finished(directory) ? "finished" : "not finished";
-  if (session.json) {
-    std::cout << nlohmann::json{{"recipe_hash", recipe.hash()},
-                                {"parameters", cost.parameters},
-                                {"replicas", recipe.options.replicas},
-                                {"peak_bytes", cost.peak_bytes},
-                                {"flops_per_step", p.each[Unit::flops]},
-                                {"tokens_per_step", p.each[Unit::tokens]},
-                                {"samples_per_step", p.each[Unit::samples]},
-                                {"step_seconds", p.step_seconds},
-                                {"evaluate_seconds", p.evaluate_seconds},
-                                {"predicted_seconds", p.seconds},
-                                {"directory", directory},
-                                {"finished", is_finished(directory)}}
-                     .dump()
-              << '\n';
+  RecipeChoice choice = o.choice;
+  if (choice.profile.empty() && !is_file_name(choice.what)) choice.profile = "small";
+  const Recipe recipe = chosen_recipe(choice, session.registry);
+  at::set_num_threads(static_cast<int>(recipe.options.threads));
+  const TrainStage stage = make_stage(recipe, session.registry);
+  const std::string plan = describe(stage);
+  const std::vector<ParameterGroup> groups = grouped(parameter_shapes(stage));
+  const Estimate e = estimate(recipe, stage, groups);
+  const std::string directory = run_directory(recipe, o.out), problem = too_large(e);
+  nlohmann::json json = to_json(recipe, groups, e, directory);
+  if (!session.json) {
+    std::cout << plan;
+    tell_size(recipe, groups, e);
+    std::cout << std::flush;
+  }
+  if (!problem.empty()) {
+    if (session.json)
+      std::cout << json.dump() << '\n';
+    else
+      std::cout << "memory      " << human_bytes(e.bytes) << " for weights, gradients and Adam's moments\nstep        "
+                << human_count(e.flops) << "FLOP\nuntil       " << recipe.options.stop.text() << '\n';
+    warn("not measured: " + problem);
     return;
   }
-  const auto replicas = static_cast<double>(recipe.options.replicas);
+  const Probe p = probe(recipe, session.registry, kSteps);
+  if (session.json) {
+    json.update({{"measured", true},
+                 {"peak_bytes", p.fit.cost.peak_bytes},
+                 {"flops_per_step", p.each[Unit::flops]},
+                 {"tokens_per_step", p.each[Unit::tokens]},
+                 {"samples_per_step", p.each[Unit::samples]},
+                 {"step_seconds", p.step_seconds},
+                 {"evaluate_seconds", p.evaluate_seconds},
+                 {"predicted_seconds", p.seconds}});
+    std::cout << json.dump() << '\n';
+    return;
+  }
   const double rate = p.step_seconds > 0 ? p.each[Unit::flops] / p.step_seconds : 0;
-  std::cout << plan << (plan.ends_with('\n') ? "" : "\n") << "\nparameters  "
-            << human_count(static_cast<double>(cost.parameters)) << " in each of " << recipe.options.replicas
-            << (replicas == 1 ? " replica" : " replicas") << "\nmemory      " << human_bytes(cost.peak_bytes)
-            << " at the peak of " << kSteps << " steps and an evaluation; weights, gradients and Adam's moments take "
-            << human_bytes(static_cast<double>(cost.parameters) * 16 * replicas) << " of it\nstep        "
-            << human_count(p.each[Unit::samples]) << " samples, " << human_count(p.each[Unit::tokens]) << " tokens, "
-            << human_count(p.each[Unit::flops]) << "FLOP; " << human_time(p.step_seconds) << " here, "
-            << human_count(rate) << "FLOP/s\nuntil       " << recipe.options.stop.text() << ": about "
-            << human_time(p.seconds) << ", evaluations included\nrun         " << directory << " (" << state << ")\n";
+  std::cout << "memory      " << human_bytes(p.fit.cost.peak_bytes) << " at the peak of " << kSteps
+            << " steps and an evaluation; weights, gradients\n            and Adam's moments take "
+            << human_bytes(e.bytes) << " of it\nstep        " << human_count(p.each[Unit::samples]) << " samples, "
+            << human_count(p.each[Unit::tokens]) << " tokens, " << human_count(p.each[Unit::flops]) << "FLOP; "
+            << human_time(p.step_seconds) << " here, " << human_count(rate) << "FLOP/s\nuntil       "
+            << recipe.options.stop.text() << ": about " << human_time(p.seconds)
+            << ", evaluations included\nrun         " << directory
+            << (is_finished(directory) ? " (finished)" : " (not finished)") << '\n';
 }
 
 }  // namespace
 
 void add_check(CLI::App& app, Session& session) {
-  auto* command = app.add_subcommand("check", "all that can be known before training: plan, memory, FLOPs, time")
-                      ->footer(
-                          "examples:\n"
-                          "  etude check noloco/diloco --profile full\n"
-                          "  etude check my.toml source.batch=16\n"
-                          "Takes three steps and an evaluation to measure; writes nothing.");
+  auto* command =
+      app.add_subcommand("check", "all that can be known before training: plan, shapes, memory, FLOPs, time")
+          ->footer(
+              "examples:\n"
+              "  etude check noloco/diloco --profile full\n"
+              "  etude check noloco --profile paper\n"
+              "  etude check my.toml source.batch=16\n"
+              "Takes three steps and an evaluation to measure; writes nothing.");
   auto o = std::make_shared<Options>();
-  command->add_option("recipe", o->what, "METHOD, METHOD/ARM or a .toml file")->required();
-  command->add_option("overrides", o->overrides, "key=value of the recipe");
-  command->add_option("--profile", o->profile, "size; small for a method if not given");
-  command->add_option("--out", o->out, "where runs are kept")->capture_default_str();
+  command->add_option("recipe", o->choice.what, "METHOD, METHOD/ARM or a .toml file")->required();
+  add_choice(*command, o->choice);
+  command->add_option("--profile", o->choice.profile, "size; small for a method if not given");
+  command->add_option("--out", o->out, "where runs are kept")->capture_default_str()->check(not_empty());
   command->callback([&session, o] { check(*o, session); });
 }
 

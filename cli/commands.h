@@ -80,5 +80,26 @@ std::string human_time(double seconds);  ///< "1 min 20 s"
 std::string human_bytes(double bytes);   ///< "2.3 MiB"
 std::string human_count(double count);   ///< "1.2M"
 std::string padded(const std::string& text, int width);
+/// Words in lines of at most `width` columns; each line but the first begins with `indent` blanks.
+std::string wrapped(const std::string& text, int indent, int width = 80);
+/// Columns of the terminal that standard output is; 0 if it is none.
+int output_width();
+
+// arguments.cpp: options of commands
+
+/// Checks of an option's value that say what is wrong in our words.
+CLI::Validator whole(int64_t low, int64_t high);
+CLI::Validator number(double low, double high);
+CLI::Validator not_empty();
+
+/// What names a recipe on the command line.
+struct RecipeChoice {
+  std::string what, profile, data;
+  std::vector<std::string> overrides, with;
+};
+/// Declares data, with and overrides.
+void add_choice(CLI::App& command, RecipeChoice& choice);
+/// Errors: those of find_recipe(); Code::usage for an unknown technique.
+Recipe chosen_recipe(const RecipeChoice& choice, const Registry& registry);
 
 }  // namespace etude::cli

@@ -93,7 +93,8 @@ class Comparison {
                   "names with commas between them; etude show " + paper_.slug + " lists them");
     std::set<std::string> seen;
     for (const std::string& arm : arms_)
-      if (!seen.insert(arm).second) throw Error(Code::usage, "arm '" + arm + "' is named twice", "--arms");
+      if (!seen.insert(arm).second)
+        throw Error(Code::usage, "arm '" + arm + "' is named twice", "--arms", "name each arm once");
   }
 
   void add(const std::string& arm, int64_t seed) {
@@ -310,10 +311,10 @@ void add_compare(CLI::App& app, Session& session) {
   command->add_option("overrides", o->overrides, "key=value for the recipes of all arms");
   command->add_option("--profile", o->profile, "size: smoke, small, full")->capture_default_str();
   command->add_option("--seeds", o->seeds, "paired seeds 0..N-1; as the method's claims say if not given")
-      ->check(CLI::Range(1, 1000));
-  command->add_option("--jobs", o->jobs, "runs at once; cores / threads if not given")->check(CLI::Range(1, 1024));
+      ->check(whole(1, 1000));
+  command->add_option("--jobs", o->jobs, "runs at once; cores / threads if not given")->check(whole(1, 1024));
   command->add_option("--arms", o->arms, "a,b,c; the headline arms if not given, all of them for full");
-  command->add_option("--out", o->out, "where runs and the report are kept")->capture_default_str();
+  command->add_option("--out", o->out, "where runs and the report are kept")->capture_default_str()->check(not_empty());
   command->add_flag("--plan", o->plan, "only say what is missing and how long it takes");
   command->add_flag("--fresh", o->fresh, "train finished runs again");
   command->add_flag("--record", o->record, "store the results with the method's card (in a checkout)");

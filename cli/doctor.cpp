@@ -1,109 +1,167 @@
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include <cstdlib>
-#include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <sstream>
+#include <thread>
 
 #include "cli/commands.h"
+#include "cli/machine.h"
+#include "etude/base/file.h"
 #include "etude/base/torch_pch.h"
 #include "etude/data/sets.h"
 
 namespace etude::cli {
 namespace {
 
-/// A line of /proc/cpuinfo or /proc/meminfo: what stands behind the colon.
-std::string proc_line(const char* path, const std::string& key) {
-  std::ifstream in(path);
-  for (std::string line; std::getline(in, line);)
-    if (line.starts_with(key))
-      if (const size_t colon = line.find(':'); colon != std::string::npos)
-        return line.substr(std::min(line.size(), colon + 2));
-  return "";
-}
-
-double memory(const std::string& key) { return std::atof(proc_line("/proc/meminfo", key).c_str()) * 1024; }
-
-/// The best instruction set for products that the processor has, in LibTorch's words where it has some.
-std::string best_isa() {
-  const std::string flags = " " + proc_line("/proc/cpuinfo", "flags") + " ";
-  for (const auto& [flag, name] : {std::pair{"amx_bf16", "AVX512 with AMX bfloat16"},
-                                   {"avx512_bf16", "AVX512 with bfloat16"},
-                                   {"avx512f", "AVX512"},
-                                   {"avx2", "AVX2"}})
-    if (flags.find(std::string(" ") + flag + " ") != std::string::npos) return name;
-  return "none beyond the default";
-}
+struct DataSet {
+  DataCard card;
+  std::string problem;  ///< "" if its bytes have the hash of its card
+};
 
 struct Findings {
-  int cores = available_cores();
-  double total = memory("MemTotal"), free = memory("MemAvailable"), disk = 0;
-  std::string in_use = at::get_cpu_capability(), best = best_isa();
+  int cores = available_cores(), machine_cores = static_cast<int>(std::thread::hardware_concurrency());
+  double total = total_memory(), free = free_memory(), disk = 0;
+  std::string in_use = at::get_cpu_capability(), best = best_instruction_set(), locale, runs;
+  std::vector<std::string> libraries;  ///< that LibTorch was built with
+  std::vector<DataSet> data;
   std::vector<std::string> advice;
 };
+
+/// The lines of LibTorch's own description that name libraries.
+std::vector<std::string> libraries() {
+  std::vector<std::string> names;
+  std::istringstream all(at::show_config());
+  for (std::string line; std::getline(all, line);) {
+    const bool wanted = line.find("Math Kernel Library") != std::string::npos ||
+                        line.find("MKL-DNN") != std::string::npos || line.find("OpenMP") != std::string::npos ||
+                        line.find("LAPACK is") != std::string::npos;
+    if (!wanted) continue;
+    const size_t begin = line.find_first_not_of(" -");
+    line = line.substr(begin, line.find(" (", begin) - begin);
+    if (const size_t at = line.find("MKL-DNN"); at != std::string::npos) line.replace(at, 7, "oneDNN (MKL-DNN)");
+    names.push_back(line);
+  }
+  return names;
+}
+
+std::string first_set(std::initializer_list<const char*> names) {
+  for (const char* name : names)
+    if (const char* value = std::getenv(name); value && *value) return std::string(name) + "=" + value;
+  return "none";
+}
+
+/// Whether runs can be kept here.
+std::string runs_here() {
+  const bool there = file::exists("runs");
+  if (there && !file::is_directory("runs")) return "./runs is a file";
+  if (access(there ? "runs" : ".", W_OK | X_OK) != 0)
+    return there ? "./runs can't be written" : "nothing can be written here";
+  return there ? "./runs can be written" : "./runs can be made";
+}
+
+void add_advice(Findings& f) {
+  const auto advise = [&](const std::string& text) { f.advice.push_back(text); };
+  if (f.best.starts_with("AVX") && !f.best.starts_with(f.in_use))
+    advise("LibTorch uses " + f.in_use + " where the processor has " + f.best +
+           (std::getenv("ATEN_CPU_CAPABILITY") ? ": unset ATEN_CPU_CAPABILITY"
+                                               : ": a build for this processor would be faster (ETUDE_TORCH)"));
+  if (f.free < double{2ull << 30}) advise("less than 2 GiB of memory are free: compare with --jobs 1");
+  if (f.disk < double{1ull << 30}) advise("less than 1 GiB is free on this disk: keep runs elsewhere with --out");
+  if (!f.runs.ends_with("can be written") && !f.runs.ends_with("can be made"))
+    advise(f.runs + ": go to another folder, or keep runs elsewhere with --out");
+  if (const char* threads = std::getenv("OMP_NUM_THREADS"))
+    advise("OMP_NUM_THREADS=" + std::string(threads) + " has no say: a recipe's `threads` decides");
+  if (f.cores < 2) advise("one core: the runs of a comparison follow each other");
+  if (f.cores < f.machine_cores)
+    advise("this process may use " + std::to_string(f.cores) + " of " + std::to_string(f.machine_cores) +
+           " cores (taskset, a container): comparisons take longer");
+  for (const DataSet& set : f.data)
+    if (!set.problem.empty()) advise(set.problem + ": this program is damaged, build it again");
+}
 
 Findings examine() {
   Findings f;
   struct statvfs here {};
   if (statvfs(".", &here) == 0) f.disk = static_cast<double>(here.f_bavail) * static_cast<double>(here.f_frsize);
-  if (f.best.starts_with("AVX") && !f.best.starts_with(f.in_use))
-    f.advice.push_back("this LibTorch uses " + f.in_use + " where the processor has " + f.best +
-                       (std::getenv("ATEN_CPU_CAPABILITY")
-                            ? ": unset ATEN_CPU_CAPABILITY"
-                            : ": a build for this processor would be faster (ETUDE_TORCH)"));
-  if (f.free < double{2ull << 30}) f.advice.push_back("less than 2 GiB of memory are free: compare with --jobs 1");
-  if (f.disk < double{1ull << 30})
-    f.advice.push_back("less than 1 GiB is free on this disk: keep runs elsewhere with --out");
-  if (const char* threads = std::getenv("OMP_NUM_THREADS"))
-    f.advice.push_back("OMP_NUM_THREADS=" + std::string(threads) + " has no say: a recipe's `threads` decides");
-  if (f.cores < 2) f.advice.push_back("one core: runs of a comparison follow each other");
+  f.locale = first_set({"LC_ALL", "LC_NUMERIC", "LANG"});
+  f.runs = runs_here();
+  f.libraries = libraries();
+  for (const DataCard& card : data_sets()) {
+    DataSet set{card, ""};
+    try {
+      builtin_text(card.name);
+    } catch (const Error& error) {
+      set.problem = error.message();
+    }
+    f.data.push_back(std::move(set));
+  }
+  add_advice(f);
   return f;
 }
 
 void tell_json(const Findings& f) {
   nlohmann::json sets = nlohmann::json::array();
-  for (const DataCard& card : data_sets())
-    sets.push_back({{"name", card.name}, {"bytes", card.bytes}, {"licence", card.licence}});
+  for (const DataSet& set : f.data)
+    sets.push_back({{"name", set.card.name},
+                    {"bytes", set.card.bytes},
+                    {"licence", set.card.licence},
+                    {"origin", set.card.origin},
+                    {"sha256", set.card.sha256},
+                    {"verified", set.problem.empty()}});
   std::cout << nlohmann::json{{"etude", kVersion},
                               {"commit", source_commit()},
                               {"libtorch", TORCH_VERSION},
+                              {"libraries", f.libraries},
                               {"libtorch_config", at::show_config()},
                               {"processor", processor_name()},
                               {"isa", f.in_use},
                               {"best_isa", f.best},
                               {"cores", f.cores},
+                              {"machine_cores", f.machine_cores},
                               {"threads", at::get_num_threads()},
                               {"memory_bytes", f.total},
                               {"memory_free_bytes", f.free},
                               {"disk_free_bytes", f.disk},
+                              {"runs", f.runs},
+                              {"locale", f.locale},
                               {"data_sets", sets},
                               {"advice", f.advice}}
-                   .dump()
+                   .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)
             << '\n';
 }
 
 void tell_text(const Findings& f) {
-  std::cout << "Etude         " << kVersion << ", commit " << source_commit().substr(0, 12) << "\nLibTorch      "
-            << TORCH_VERSION << "\nprocessor     " << processor_name() << "\ninstructions  " << f.in_use
-            << " in use; the best here: " << f.best << "\ncores         " << f.cores << "\nmemory        "
-            << human_bytes(f.total) << ", " << human_bytes(f.free) << " free\ndisk here     " << human_bytes(f.disk)
-            << " free\nmethods       ";
+  std::cout << "Etude         " << kVersion << ", commit " << source_commit().substr(0, 12) << "\nmethods       ";
+  std::string built;
   for (const Paper& paper : catalogue())
-    if (paper.built) std::cout << paper.slug << ' ';
-  std::cout << "\ndata sets\n";
-  for (const DataCard& card : data_sets())
-    std::cout << "  builtin:" << padded(card.name, 12) << ' ' << human_bytes(static_cast<double>(card.bytes)) << ", "
-              << card.licence << '\n';
-  std::cout << "\nLibTorch was built with\n" << at::show_config();
+    if (paper.built) built += (built.empty() ? "" : ", ") + paper.slug;
+  std::cout << built << "\nLibTorch      " << TORCH_VERSION << ", built with\n";
+  for (const std::string& library : f.libraries) std::cout << "                " << library << '\n';
+  std::cout << "processor     " << processor_name() << "\ninstructions  " << f.in_use
+            << " in use; the best here: " << f.best << "\ncores         " << f.cores << " of " << f.machine_cores
+            << "; a recipe's `threads` says how many a run uses\nmemory        " << human_bytes(f.total) << ", "
+            << human_bytes(f.free) << " free\ndisk here     " << human_bytes(f.disk) << " free; " << f.runs
+            << "\nlocale        " << f.locale << "; numbers are written with a point in all of them\ndata sets\n";
+  for (const DataSet& set : f.data)
+    std::cout << "  builtin:" << set.card.name << ", " << human_bytes(static_cast<double>(set.card.bytes)) << ", "
+              << set.card.licence << ", sha256 " << set.card.sha256.substr(0, 16)
+              << (set.problem.empty() ? " verified" : " WRONG") << '\n';
   std::cout << (f.advice.empty() ? "\nnothing to do\n" : "\nto do\n");
-  for (const std::string& advice : f.advice) std::cout << "  " << advice << '\n';
+  for (const std::string& advice : f.advice) std::cout << "  " << wrapped(advice, 4) << '\n';
 }
 
 }  // namespace
 
 void add_doctor(CLI::App& app, Session& session) {
   app.add_subcommand("doctor", "what this machine and build offer, and what to do about it")
-      ->footer("examples:\n  etude doctor\n  etude --json doctor\nIts output belongs into a bug report.")
+      ->footer(
+          "examples:\n"
+          "  etude doctor\n"
+          "  etude --json doctor\n"
+          "The output of the second belongs into a bug report.")
       ->callback([&session] {
         const Findings findings = examine();
         if (session.json)

@@ -28,7 +28,7 @@ void eject(const Options& o, const Registry& registry) {
     return;
   }
   if (!is_file_name(o.file))
-    throw Error(Code::usage, "'" + o.file + "' is no name for a recipe", "",
+    throw Error(Code::usage, "'" + o.file + "' is no name for a recipe", "command line",
                 "it must end in .toml: " + o.file + ".toml");
   if (file::exists(o.file))
     throw Error(Code::usage, "'" + o.file + "' is there already", o.file, "choose another name, or remove it");
@@ -56,7 +56,8 @@ void add_eject(CLI::App& app, Session& session) {
       o->file.clear();
     }
     if (is_file_name(o->what))
-      throw Error(Code::usage, "'" + o->what + "' is a file already", "", "etude train " + o->what + " trains it");
+      throw Error(Code::usage, "'" + o->what + "' is a file already", "command line",
+                  "etude train " + o->what + " trains it");
     eject(*o, session.registry);
   });
 }

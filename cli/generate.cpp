@@ -12,7 +12,7 @@ namespace {
 
 struct Options {
   std::string run, prompt = "In the beginning", net = "model";
-  int64_t tokens = 200, seed = 0;
+  int64_t tokens = 200, seed = 0, top_k = 0;
   double temperature = 0.8;
 };
 
@@ -50,9 +50,14 @@ std::shared_ptr<LanguageModel> trained_model(const Options& o, const Registry& r
   return net;
 }
 
-/// The next token: the likeliest at temperature 0, else drawn from softmax(logits / temperature).
-int64_t draw(const Tensor& logits_V, double temperature, double uniform) {
+/// The next token: the likeliest at temperature 0, else drawn from softmax(logits / temperature), of the top_k
+/// likeliest ones if that is not 0.
+int64_t draw(Tensor logits_V, double temperature, int64_t top_k, double uniform) {
   if (temperature == 0) return logits_V.argmax().item<int64_t>();
+  if (top_k > 0 && top_k < logits_V.size(0)) {
+    const Tensor least = std::get<0>(logits_V.topk(top_k)).min();
+    logits_V = logits_V.masked_fill(logits_V < least, -std::numeric_limits<double>::infinity());
+  }
   const Tensor cumulative_V = torch::softmax((logits_V - logits_V.max()) / temperature, 0).cumsum(0);
   const int64_t index = (cumulative_V <= uniform * cumulative_V[-1].item<double>()).sum().item<int64_t>();
   return std::min(index, logits_V.size(0) - 1);
@@ -70,14 +75,14 @@ void generate(const Options& o, const Session& session) {
   const size_t begin = ids.size();
   if (!session.json) std::cout << printable(o.prompt) << std::flush;
   std::string pending;  // bytes of a character that isn't whole yet
-  for (int64_t i = 0; i < o.tokens && !interrupted(); ++i) {
+  for (int64_t i = 0; i < o.tokens && !interrupted() && std::cout; ++i) {
     const auto from = static_cast<std::ptrdiff_t>(ids.size()) -
                       std::min(static_cast<std::ptrdiff_t>(ids.size()), static_cast<std::ptrdiff_t>(net->longest()));
     Ctx ctx;
     const Tensor ids_BT = torch::tensor(std::vector<int64_t>(ids.begin() + from, ids.end())).unsqueeze(0);
     const Tensor logits_V = net->logits(ids_BT, {}, {}, ctx)[0][-1].to(torch::kFloat64);
-    const int64_t next =
-        draw(logits_V, o.temperature, Rng(Key{static_cast<uint64_t>(o.seed), Purpose::sample, i, 0}).uniform());
+    const int64_t next = draw(logits_V, o.temperature, o.top_k,
+                              Rng(Key{static_cast<uint64_t>(o.seed), Purpose::sample, i, 0}).uniform());
     if (next == tokenizer->document_end()) break;
     ids.push_back(next);
     pending += tokenizer->decode({next});
@@ -105,12 +110,15 @@ void add_generate(CLI::App& app, Session& session) {
   command->add_option("run", o->run, "directory of a run, as `etude run` names it")->required();
   command->add_option("--prompt", o->prompt, "how the text begins")->capture_default_str();
   command->add_option("--tokens", o->tokens, "how many to add, at most")
-      ->check(CLI::Range(1, 1000000))
+      ->check(whole(1, 1000000))
       ->capture_default_str();
   command->add_option("--temperature", o->temperature, "0: always the likeliest")
-      ->check(CLI::Range(0.0, 100.0))
+      ->check(number(0, 100))
       ->capture_default_str();
-  command->add_option("--seed", o->seed, "of the draws")->check(CLI::NonNegativeNumber)->capture_default_str();
+  command->add_option("--top-k", o->top_k, "draw among so many likeliest tokens; 0: among all")
+      ->check(whole(0, 1000000))
+      ->capture_default_str();
+  command->add_option("--seed", o->seed, "of the draws")->check(whole(0, INT64_MAX))->capture_default_str();
   command->add_option("--net", o->net, "which of the run's nets")->capture_default_str();
   command->callback([&session, o] {
     catch_interrupts();

@@ -1,3 +1,6 @@
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <iostream>
 #include <new>
 
@@ -51,29 +54,46 @@ std::string unknown_option(int argc, char** argv, const std::vector<std::string>
   return "";
 }
 
-/// What CLI11 found wrong, with what was probably meant.
+std::vector<std::string> option_names(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : app.get_options())
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  return names;
+}
+
+/// What CLI11 found wrong with a command's arguments, in our words.
+std::string in_our_words(const CLI::ParseError& error) {
+  std::string text = error.what();
+  const std::string unexpected = "The following argument was not expected: ", required = " is required";
+  if (text.starts_with(unexpected)) return "'" + text.substr(unexpected.size()) + "' was not expected";
+  if (error.get_name() == "RequiredError" && text.ends_with(required))
+    return "the argument '" + text.substr(0, text.size() - required.size()) + "' is missing";
+  if (const size_t at = text.find(": 1 required"); at != std::string::npos)
+    return text.substr(0, at) + " needs a value";
+  return text;
+}
+
+/// What is wrong with the command line, with what was probably meant.
 Error usage_error(const CLI::App& app, const CLI::ParseError& error, int argc, char** argv) {
   const std::string word = command_word(argc, argv);
   const CLI::App* command = nullptr;
-  std::vector<std::string> commands, options;
-  const auto add_options = [&](const CLI::App& of) {
-    for (const CLI::Option* option : of.get_options())
-      for (const std::string& name : option->get_lnames()) options.push_back("--" + name);
-  };
-  add_options(app);
+  std::vector<std::string> commands, options = option_names(app);
   for (const CLI::App* one : app.get_subcommands([](const CLI::App*) { return true; })) {
     commands.push_back(one->get_name());
     if (one->get_name() == word) command = one;
   }
-  if (!command)
-    return Error(Code::usage, word.empty() ? error.what() : "there is no command '" + word + "'", "",
-                 did_you_mean(word, commands, "etude --help shows the commands"));
-  add_options(*command);
-  const std::string help = "etude " + word + " --help shows its options";
+  const std::string place = command ? "etude " + word : "command line";
+  const std::string help = command ? place + " --help shows its options" : "etude --help shows commands and options";
+  if (!command && !word.empty())
+    return Error(Code::usage, "there is no command '" + word + "'", place, did_you_mean(word, commands, help));
+  if (command) {
+    const std::vector<std::string> own = option_names(*command);
+    options.insert(options.end(), own.begin(), own.end());
+  }
   if (const std::string unknown = unknown_option(argc, argv, options); !unknown.empty())
-    return Error(Code::usage, "etude " + word + " has no option '" + unknown + "'", "",
-                 did_you_mean(unknown, options, help));
-  return Error(Code::usage, error.what(), "etude " + word, help);
+    return Error(Code::usage, "there is no option '" + unknown + "'", place, did_you_mean(unknown, options, help));
+  if (!command && error.get_name() == "RequiredError") return Error(Code::usage, "no command is given", place, help);
+  return Error(Code::usage, in_our_words(error), place, help);
 }
 
 /// LibTorch's complaint, without its stack.
@@ -87,7 +107,8 @@ Error from_torch(const c10::Error& error) {
 }
 
 int run(int argc, char** argv) {
-  CLI::App app{"Etude: published training methods, each one runnable and compared with its paper's baselines."};
+  CLI::App app{"Etude: published training methods, each one runnable and compared with its paper's baselines.",
+               "etude"};
   app.footer(
       "begin with:\n"
       "  etude list                    the papers\n"
@@ -113,10 +134,23 @@ int run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);
+    const bool help = error.get_exit_code() == 0;
+    const std::string word = command_word(argc, argv);
+    const bool known =
+        word.empty() || !app.get_subcommands([&](const CLI::App* a) { return a->get_name() == word; }).empty();
+    if (help && known) return app.exit(error);
     throw usage_error(app, error, argc, argv);
   }
   return session.status;
+}
+
+/// A reader that left is no error; a full disk behind standard output is one.
+void finish_output() {
+  std::cout.flush();
+  struct stat out {};
+  if (std::cout || fstat(STDOUT_FILENO, &out) != 0 || S_ISFIFO(out.st_mode) || S_ISSOCK(out.st_mode)) return;
+  throw Error(Code::io, "what was to be shown could not be written", "standard output",
+              "free some space, or send it elsewhere; what is stored in runs is whole");
 }
 
 int tell(const Error& error) {
@@ -132,7 +166,7 @@ int main(int argc, char** argv) {
   etude::guard_standard_streams();
   try {
     const int status = etude::cli::run(argc, argv);
-    std::cout.flush();
+    etude::cli::finish_output();
     return status;
   } catch (const Error& error) {
     return tell(error);

@@ -1,3 +1,6 @@
+#include <sys/ioctl.h>
+#include <unistd.h>
+
 #include <cmath>
 #include <cstdio>
 
@@ -46,6 +49,32 @@ std::string human_count(double count) {
 std::string padded(const std::string& text, int width) {
   const int missing = width - columns(text);
   return missing > 0 ? text + std::string(static_cast<size_t>(missing), ' ') : text;
+}
+
+std::string wrapped(const std::string& text, int indent, int width) {
+  std::string out;
+  int column = indent;
+  for (size_t begin = text.find_first_not_of(" \n"); begin != std::string::npos;) {
+    const size_t end = std::min(text.find_first_of(" \n", begin), text.size());
+    const std::string word = text.substr(begin, end - begin);
+    const int length = columns(word);
+    if (!out.empty() && column + 1 + length > width) {
+      out += "\n" + std::string(static_cast<size_t>(indent), ' ');
+      column = indent;
+    } else if (!out.empty()) {
+      out += ' ';
+      ++column;
+    }
+    out += word;
+    column += length;
+    begin = text.find_first_not_of(" \n", end);
+  }
+  return out;
+}
+
+int output_width() {
+  winsize size{};
+  return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
 }
 
 }  // namespace etude::cli

@@ -1,9 +1,9 @@
-#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cmath>
 #include <csignal>
+#include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -32,13 +32,30 @@ nlohmann::json to_json(const std::map<std::string, double>& values) {
   return out;
 }
 
+/// What this process holds in memory now.
+double resident_bytes() {
+  std::ifstream in("/proc/self/statm");
+  double all = 0, resident = 0;
+  in >> all >> resident;
+  return resident * static_cast<double>(sysconf(_SC_PAGESIZE));
+}
+
+/// "400", "1.2M"
+std::string amount_text(double amount) { return amount < 1e6 ? plain_number(amount) : human_count(amount); }
+
 std::string live_text(const Recipe& recipe, const Progress& p) {
+  const double steps = static_cast<double>(std::max<int64_t>(1, p.counters.step()));
+  const double rate = p.counters[Unit::tokens] / steps / std::max(1e-9, p.step_seconds);
+  char loss[32] = "-", norm[32] = "-";
+  if (!std::isnan(p.loss)) std::snprintf(loss, sizeof loss, "%.4f", p.loss);
+  if (!std::isnan(p.grad_norm)) std::snprintf(norm, sizeof norm, "%.3g", p.grad_norm);
   char text[256];
-  std::snprintf(text, sizeof text, "%s %s/%s %s | loss %.4f | %.1f ms/step | %s tokens/s | data %.1f%% | ETA %s",
-                recipe.arm.c_str(), plain_number(p.counters[p.stop.unit]).c_str(), plain_number(p.stop.amount).c_str(),
-                std::string(unit_name(p.stop.unit)).c_str(), p.loss, p.step_seconds * 1e3,
-                human_count(p.counters[Unit::tokens] / std::max(1e-9, p.counters[Unit::seconds])).c_str(),
-                p.wait_fraction * 100, human_time(p.seconds_left).c_str());
+  std::snprintf(text, sizeof text,
+                "%s %s/%s %s | loss %s | %s tok/s | data %.1f%% | ETA %s | lr %.3g | norm %s | %.0f ms/step | %s",
+                recipe.arm.c_str(), amount_text(p.counters[p.stop.unit]).c_str(), amount_text(p.stop.amount).c_str(),
+                std::string(unit_name(p.stop.unit)).c_str(), loss, human_count(rate).c_str(), p.wait_fraction * 100,
+                human_time(p.seconds_left).c_str(), p.learning_rate, norm, p.step_seconds * 1e3,
+                human_bytes(resident_bytes()).c_str());
   return text;
 }
 
@@ -51,12 +68,29 @@ nlohmann::json progress_json(const Recipe& recipe, const Progress& p) {
           {"of", p.stop.amount},
           {"unit", unit_name(p.stop.unit)},
           {"loss", p.loss},
+          {"grad_norm", p.grad_norm},
+          {"learning_rate", p.learning_rate},
           {"step_seconds", p.step_seconds},
           {"wait_fraction", p.wait_fraction},
+          {"memory_bytes", resident_bytes()},
           {"eta_seconds", p.seconds_left}};
 }
 
-void tell_end(const Outcome& outcome, const Session& session) {
+void tell_start(const Recipe& recipe, const std::string& directory) {
+  std::cout << nlohmann::json{{"event", "start"},
+                              {"method", recipe.method},
+                              {"arm", recipe.arm},
+                              {"profile", recipe.profile},
+                              {"seed", recipe.options.seed},
+                              {"threads", recipe.options.threads},
+                              {"replicas", recipe.options.replicas},
+                              {"recipe_hash", recipe.hash()},
+                              {"directory", directory}}
+                   .dump()
+            << std::endl;
+}
+
+void tell_end(const Recipe& recipe, const Outcome& outcome, const Session& session) {
   if (session.json) {
     std::cout << nlohmann::json{{"event", outcome.finished ? "finished" : "interrupted"},
                                 {"trained", !outcome.was_finished},
@@ -68,45 +102,31 @@ void tell_end(const Outcome& outcome, const Session& session) {
   }
   if (!outcome.finished) return;
   if (outcome.was_finished) inform("this run is finished already: nothing was trained; --fresh begins anew");
-  for (const auto& [name, value] : outcome.values) std::cout << name << " = " << plain_number(value) << '\n';
-  std::cout << "run: " << outcome.directory << '\n';
+  for (const auto& [name, value] : outcome.values)
+    std::cout << padded(name, 24) << ' ' << rounded_number(value, 6) << '\n';
+  std::cout << "run: " << outcome.directory << std::endl;
+  const std::string quoted = outcome.directory.find_first_of(" '\"") == std::string::npos
+                                 ? outcome.directory
+                                 : "\"" + outcome.directory + "\"";
+  std::string next = "next: etude generate " + quoted + " --prompt \"In the beginning\"";
+  if (recipe.method != "own") next += "\n      etude compare " + recipe.method + " --plan";
+  inform(next);
 }
 
 struct RunOptions {
-  std::string what, profile, data, out = "runs";
-  std::vector<std::string> overrides, with;
+  RecipeChoice choice;
+  std::string out = "runs";
   bool fresh = false;
 };
 
 void add_common(CLI::App& command, RunOptions& o) {
-  command.add_option("overrides", o.overrides, "key=value of the recipe, for example learner.0.clip=0.5");
-  command.add_option("--data", o.data, "text file, or folder of .txt files: short for data.path=...");
-  command.add_option("--with", o.with, "a technique more, by its kind; its options: with.N.key=value")
-      ->allow_extra_args(false);
-  command.add_option("--out", o.out, "where runs are kept")->capture_default_str();
+  add_choice(command, o.choice);
+  command.add_option("--out", o.out, "where runs are kept")->capture_default_str()->check(not_empty());
   command.add_flag("--fresh", o.fresh, "forget what this run did before");
 }
 
-/// The overrides with what --data and --with stand for; those that the user wrote come last.
-std::vector<std::string> all_overrides(const RunOptions& o, const Registry& registry) {
-  std::vector<std::string> all;
-  if (!o.data.empty()) all.push_back("data.path=" + to_toml_value(Config(o.data)));
-  if (!o.with.empty()) {
-    std::vector<std::string> known;
-    for (const auto& [kind, maker] : registry.techniques()) known.push_back(kind);
-    size_t at = find_recipe(o.what, o.profile, {}, registry).options.with.size();
-    for (const std::string& kind : o.with) {
-      if (!registry.techniques().count(kind))
-        throw Error(Code::usage, "there is no technique '" + kind + "'", "--with", did_you_mean(kind, known));
-      all.push_back("with." + std::to_string(at++) + "={kind = " + to_toml_value(Config(kind)) + "}");
-    }
-  }
-  all.insert(all.end(), o.overrides.begin(), o.overrides.end());
-  return all;
-}
-
 void train(const RunOptions& o, Session& session) {
-  const Recipe recipe = find_recipe(o.what, o.profile, all_overrides(o, session.registry), session.registry);
+  const Recipe recipe = chosen_recipe(o.choice, session.registry);
   RunSettings settings;
   settings.out = o.out;
   settings.fresh = o.fresh;
@@ -128,6 +148,7 @@ int run_and_tell(const Recipe& recipe, Session& session, RunSettings settings) {
   catch_interrupts();
   leave_with_parent();
   settings.interrupted = interrupted;
+  if (session.json) tell_start(recipe, run_directory(recipe, settings.out));
   LiveLine live;
   settings.progress = [&](const Progress& p) {
     if (session.json)
@@ -137,7 +158,7 @@ int run_and_tell(const Recipe& recipe, Session& session, RunSettings settings) {
   };
   const Outcome outcome = run_recipe(recipe, session.registry, settings);
   live.finish();
-  tell_end(outcome, session);
+  tell_end(recipe, outcome, session);
   if (outcome.finished) return 0;
   inform("interrupted, and saved in " + outcome.directory + ": the same command goes on from there");
   return static_cast<int>(Code::interrupted);
@@ -178,14 +199,14 @@ void add_run(CLI::App& app, Session& session) {
                           "  etude run noloco --data my_texts/ net.model.dim=128 stop=\"1M tokens\"\n"
                           "The same command goes on with an interrupted run, and finds a finished one.");
   auto o = std::make_shared<RunOptions>();
-  o->profile = "small";
-  command->add_option("method", o->what, "METHOD, or METHOD/ARM")->required();
-  command->add_option("--profile", o->profile, "size: smoke, small, full")->capture_default_str();
+  o->choice.profile = "small";
+  command->add_option("method", o->choice.what, "METHOD, or METHOD/ARM")->required();
+  command->add_option("--profile", o->choice.profile, "size: smoke, small, full")->capture_default_str();
   add_common(*command, *o);
   command->callback([&session, o] {
-    if (is_file_name(o->what))
-      throw Error(Code::usage, "'" + o->what + "' is no method", "",
-                  "etude train " + o->what + " trains a recipe of your own");
+    if (is_file_name(o->choice.what))
+      throw Error(Code::usage, "'" + o->choice.what + "' is no method", "command line",
+                  "etude train " + o->choice.what + " trains a recipe of your own");
     train(*o, session);
   });
 }
@@ -198,12 +219,13 @@ void add_train(CLI::App& app, Session& session) {
                           "  etude train my.toml\n"
                           "  etude train my.toml stop=\"100 steps\" seed=3 --out elsewhere");
   auto o = std::make_shared<RunOptions>();
-  command->add_option("recipe", o->what, "a .toml file")->required();
-  command->add_option("--profile", o->profile, "one of the recipe's [profile.NAME] tables");
+  command->add_option("recipe", o->choice.what, "a .toml file")->required();
+  command->add_option("--profile", o->choice.profile, "one of the recipe's [profile.NAME] tables");
   add_common(*command, *o);
   command->callback([&session, o] {
-    if (!is_file_name(o->what))
-      throw Error(Code::usage, "'" + o->what + "' is no .toml file", "", "etude run METHOD trains a built-in recipe");
+    if (!is_file_name(o->choice.what))
+      throw Error(Code::usage, "'" + o->choice.what + "' is no .toml file", "command line",
+                  "etude run METHOD trains a built-in recipe");
     train(*o, session);
   });
 }

@@ -226,7 +226,7 @@ Config parse_toml(std::string_view text, std::string_view file_name) {
   } catch (const toml::parse_error& error) {
     const std::string line = line_of(text, error.source().begin.line);
     throw Error(Code::config, "not TOML: " + std::string(error.description()), reader.at(error.source()),
-                line.empty() ? "" : "the line reads: " + line);
+                line.empty() ? "a recipe is UTF-8 text; toml.io describes its form" : "the line reads: " + line);
   }
 }
 

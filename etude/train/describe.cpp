@@ -65,7 +65,7 @@ std::string order(const TrainStage& stage) {
   acting(Event::begin);
   acting(Event::batch);
   acting(Event::follow_before);
-  add("forward, backward", "");
+  add("backward", "");
   for (const Event event : {Event::unscale, Event::privatise, Event::sync, Event::project, Event::clip}) acting(event);
   std::string clipped;
   for (const LearnerSpec& learner : stage.learners)
@@ -185,7 +185,7 @@ std::string describe(const TrainStage& stage) {
     const std::optional<DataCard> card = source->card();
     if (card)
       out << "  source " << name << ": " << card->name << ", " << card->records << " records, " << card->bytes
-          << " bytes, " << card->licence << ", sha256 " << card->sha256.substr(0, 16) << '\n';
+          << " bytes, " << card->licence << ", sha256 " << card->sha256.substr(0, 8) << '\n';
   }
   for (const Pass& pass : stage.passes) {
     out << "  pass " << pass.name << " on " << pass.source << " moves";
@@ -194,11 +194,14 @@ std::string describe(const TrainStage& stage) {
     if (pass.times > 1) out << ", " << pass.times << " times";
     out << '\n';
   }
-  out << "  slots";
+  out << "  slots:";
+  std::string frame;
   for (Slot slot : {Slot::plan, Slot::executor, Slot::sync, Slot::optimizer})
-    out << (slot == Slot::plan ? ": " : ", ") << slot_name(slot) << " = "
-        << (owners.count(slot) ? owners.at(slot) : std::string("the frame"));
-  out << "\n  order: " << order(stage) << '\n';
+    if (owners.count(slot))
+      out << ' ' << slot_name(slot) << " = " << owners.at(slot) << ',';
+    else
+      frame += (frame.empty() ? " " : ", ") + std::string(slot_name(slot));
+  out << (frame.empty() ? " none are the frame's" : frame + " = the frame") << "\n  order: " << order(stage) << '\n';
   return out.str();
 }
 

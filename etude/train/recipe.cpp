@@ -125,7 +125,7 @@ Recipe builtin_recipe(const std::string& method, const std::string& arm, const s
   auto load = [&](const std::string& name) {
     const auto text = asset("methods/" + method + "/arms/" + name + ".toml");
     if (!text)
-      throw Error(Code::usage, "method '" + method + "' has no arm '" + name + "'", "",
+      throw Error(Code::usage, "method '" + method + "' has no arm '" + name + "'", "command line",
                   did_you_mean(name, arms(method), "see `etude show " + method + "`"));
     return std::string(*text);
   };

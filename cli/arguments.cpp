@@ -1,0 +1,67 @@
+// Options that several commands have, and checks of their values.
+
+#include <charconv>
+#include <cmath>
+
+#include "cli/commands.h"
+#include "etude/base/text.h"
+
+namespace etude::cli {
+
+CLI::Validator whole(int64_t low, int64_t high) {
+  const std::string range =
+      high == INT64_MAX ? std::to_string(low) + " or more" : std::to_string(low) + " to " + std::to_string(high);
+  return CLI::Validator(
+      [=](std::string& text) {
+        int64_t value = 0;
+        const char* const end = text.data() + text.size();
+        const auto [stop, error] = std::from_chars(text.data(), end, value);
+        if (error == std::errc() && stop == end && value >= low && value <= high) return std::string();
+        return "'" + text + "' is no whole number of " + range;
+      },
+      range);
+}
+
+CLI::Validator number(double low, double high) {
+  const std::string range = plain_number(low) + " to " + plain_number(high);
+  return CLI::Validator(
+      [=](std::string& text) {
+        double value = 0;
+        if (parse_number(text, value) && value >= low && value <= high) return std::string();
+        return "'" + text + "' is no number from " + range;
+      },
+      range);
+}
+
+CLI::Validator not_empty() {
+  return CLI::Validator([](std::string& text) { return text.empty() ? std::string("it is empty") : std::string(); },
+                        "");
+}
+
+void add_choice(CLI::App& command, RecipeChoice& choice) {
+  command.add_option("overrides", choice.overrides, "key=value of the recipe, for example learner.0.clip=0.5");
+  command.add_option("--data", choice.data, "text file, or folder of .txt files: short for data.path=...")
+      ->check(not_empty());
+  command.add_option("--with", choice.with, "a technique more, by its kind; its options: with.N.key=value")
+      ->allow_extra_args(false);
+}
+
+/// The overrides with what --data and --with stand for; those that the user wrote come last.
+Recipe chosen_recipe(const RecipeChoice& choice, const Registry& registry) {
+  std::vector<std::string> all;
+  if (!choice.data.empty()) all.push_back("data.path=" + to_toml_value(Config(choice.data)));
+  if (!choice.with.empty()) {
+    std::vector<std::string> known;
+    for (const auto& [kind, maker] : registry.techniques()) known.push_back(kind);
+    size_t at = find_recipe(choice.what, choice.profile, {}, registry).options.with.size();
+    for (const std::string& kind : choice.with) {
+      if (!registry.techniques().count(kind))
+        throw Error(Code::usage, "there is no technique '" + kind + "'", "--with", did_you_mean(kind, known));
+      all.push_back("with." + std::to_string(at++) + "={kind = " + to_toml_value(Config(kind)) + "}");
+    }
+  }
+  all.insert(all.end(), choice.overrides.begin(), choice.overrides.end());
+  return find_recipe(choice.what, choice.profile, all, registry);
+}
+
+}  // namespace etude::cli
