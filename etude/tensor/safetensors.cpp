@@ -118,10 +118,10 @@ class HeaderReader {
     return true;
   }
   bool end_object() {
-    --depth_;
-    if (depth_ == 1 && !in_metadata_ && entries.back().fields != 7) {
+    if (depth_ == 2 && !in_metadata_ && entries.back().fields != 7) {
       refuse("an entry needs dtype, shape and data_offsets");
     }
+    --depth_;
     return true;
   }
   bool key(std::string& text) {

@@ -11,6 +11,7 @@
 #include "etude/base/log.h"
 #include "etude/base/torch_pch.h"
 #include "etude/tensor/safetensors.h"
+#include "etude/train/sealed.h"
 
 namespace etude {
 namespace {
@@ -83,12 +84,41 @@ void tell_difference(const Recipe& recipe, const std::string& out, const std::st
   inform(text);
 }
 
+/// What is told before step one.
+std::string preamble(const Recipe& recipe, const TrainStage& stage, const std::string& directory) {
+  const std::string plan = describe(stage);
+  std::map<std::string, int64_t> sizes;
+  for (const ParameterShape& p : parameter_shapes(stage)) {
+    int64_t values = 1;
+    for (const int64_t n : p.shape) values *= n;
+    sizes[p.learner.empty() ? "nobody" : p.learner] += values;
+  }
+  std::string parameters;
+  for (const auto& [learner, values] : sizes)
+    parameters += (parameters.empty() ? "" : ", ") + std::to_string(values) + " moved by " + learner;
+  const int64_t threads = recipe.options.threads;
+  return recipe.method + "/" + recipe.arm + (recipe.profile.empty() ? "" : ", profile " + recipe.profile) + ", seed " +
+         std::to_string(recipe.options.seed) + ", " + std::to_string(threads) +
+         (threads == 1 ? " thread" : " threads") + ": " + directory + "\n" + plan + "  parameters: " + parameters +
+         (stage.replicas > 1 ? ", in each replica" : "");
+}
+
 /// Messages go to the run's log.txt as long as this lives.
 struct LogFile {
   explicit LogFile(const std::string& path) { set_log_file(path); }
   ~LogFile() { set_log_file(""); }
   LogFile(const LogFile&) = delete;
 };
+
+/// Removes a run, whose lock is held. What says that it is finished, or how far it came, goes first and for good, so
+/// that a death in between leaves none that looks whole.
+void forget(const std::string& directory) {
+  for (const char* first : {"/result.json", "/checkpoints"}) file::remove_all(directory + first);
+  file::sync_directory(directory);
+  for (const std::string& name : file::list(directory)) {
+    if (name != "lock") file::remove_all(directory + "/" + name);
+  }
+}
 
 /// What a reader of result.json may rely on. Errors: Code::checkpoint.
 void read_result(const std::string& directory, Outcome& outcome) {
@@ -161,25 +191,30 @@ bool is_finished(const std::string& directory) { return file::exists(directory +
 Outcome run_recipe(const Recipe& recipe, const Registry& registry, const RunSettings& settings) {
   Outcome outcome;
   outcome.directory = run_directory(recipe, settings.out);
+  const auto finished = [&] {
+    if (settings.fresh || !is_finished(outcome.directory)) return false;
+    read_result(outcome.directory, outcome);
+    return outcome.finished = outcome.was_finished = true;
+  };
+  if (finished()) return outcome;
+  // What is wrong with the recipe or its data is found before anything is written.
+  at::set_num_threads(static_cast<int>(recipe.options.threads));
+  const TrainStage stage = make_stage(recipe, registry);
+  const std::string plan = preamble(recipe, stage, outcome.directory);
+
   file::make_directories(outcome.directory);
   const file::Lock lock(outcome.directory + "/lock");
-  if (settings.fresh)
-    for (const std::string& name : file::list(outcome.directory))
-      if (name != "lock") file::remove_all(outcome.directory + "/" + name);
-  if (is_finished(outcome.directory)) {
-    read_result(outcome.directory, outcome);
-    outcome.finished = outcome.was_finished = true;
-    return outcome;
-  }
+  if (finished()) return outcome;
+  if (settings.fresh) forget(outcome.directory);
+  for (const char* part : {"", "/rows"}) sealed::remove_leftovers(outcome.directory + part);
   const LogFile log(outcome.directory + "/log.txt");
   const std::string stored = outcome.directory + "/recipe.toml";
   if (!file::exists(stored)) tell_difference(recipe, settings.out, outcome.directory);
-  at::set_num_threads(static_cast<int>(recipe.options.threads));
-  const TrainStage stage = make_stage(recipe, registry);
-  inform(describe(stage));
+  inform(plan);
   if (!file::exists(stored)) file::write_atomically(stored, to_toml(recipe.resolved));
   Surroundings around;
   around.directory = outcome.directory;
+  around.recipe = recipe.hash() + "-s" + std::to_string(recipe.options.seed);
   around.interrupted = settings.interrupted;
   around.progress = settings.progress;
   const Fit result = fit(stage, around);
@@ -190,7 +225,7 @@ Outcome run_recipe(const Recipe& recipe, const Registry& registry, const RunSett
     NamedTensors model;
     for (const auto& [name, value] : result.artifact.tensors)
       if (name.rfind("replica-", 0) != 0) model.emplace_back(name, value);
-    write_safetensors(outcome.directory + "/model.safetensors", model);
+    write_safetensors_atomically(outcome.directory + "/model.safetensors", model);
     write_rows(outcome.directory, result);
     file::write_atomically(outcome.directory + "/result.json", result_of(recipe, result).dump(2) + "\n");
   }

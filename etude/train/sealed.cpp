@@ -55,10 +55,12 @@ bool is_marked(const nlohmann::json& value) {
   return value.is_object() && value.size() == 1 && value.begin().key().starts_with('$');
 }
 
-Error no_value(const std::string& text) { return {Code::checkpoint, "'" + printable(text) + "' is no stored value"}; }
+Error no_value(const std::string& what) {
+  return {Code::checkpoint, what, "", "it is damaged, or was not written by Etude"};
+}
 
 void restore_portable(nlohmann::json& value, int depth) {
-  if (depth > kDeepest) throw Error(Code::checkpoint, "values are nested too deeply");
+  if (depth > kDeepest) throw no_value("values are nested too deeply");
   if (is_marked(value) && value.begin().key().starts_with("$$")) {
     nlohmann::json own = value.begin().value();
     restore_portable(own, depth + 1);
@@ -69,7 +71,7 @@ void restore_portable(nlohmann::json& value, int depth) {
     const std::string text = value.begin()->get<std::string>();
     if (value.begin().key() == "$double") {
       uint64_t bits = 0;
-      if (!read_hexadecimal(text, bits)) throw no_value(text);
+      if (!read_hexadecimal(text, bits)) throw no_value("'" + printable(text) + "' is no stored value");
       value = std::bit_cast<double>(bits);
       return;
     }
@@ -77,7 +79,8 @@ void restore_portable(nlohmann::json& value, int depth) {
       std::string bytes;
       uint64_t byte = 0;
       for (size_t i = 0; i < text.size(); i += 2) {
-        if (text.size() % 2 != 0 || !read_hexadecimal(std::string_view(text).substr(i, 2), byte)) throw no_value(text);
+        if (text.size() % 2 != 0 || !read_hexadecimal(std::string_view(text).substr(i, 2), byte))
+          throw no_value("'" + printable(text) + "' is no stored value");
         bytes += static_cast<char>(byte);
       }
       value = std::move(bytes);
