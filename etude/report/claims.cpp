@@ -70,13 +70,16 @@ struct ClaimsOptions {
   }
 };
 
-/// Where byte `offset` of a parsed string value stands: steps over the source from the value's origin,
+/// Where byte `offset` of a parsed string value stands: steps over the source from the value's key on,
 /// quotes, escapes and line ends included.
 class StringPlace {
  public:
   StringPlace(std::string_view source, const Origin& origin) : source_(source), origin_(origin) {
     for (int line = 1; line < origin.line; ++line) begin_ = source.find('\n', begin_) + 1;
     begin_ = std::min(begin_ + static_cast<size_t>(std::max(origin.column - 1, 0)), source.size());
+    const size_t key = begin_;
+    begin_ = std::min(source.find_first_not_of(" \t", source.find('=', key) + 1), source.size());
+    origin_.column += static_cast<int>(begin_ - key);
   }
 
   std::string operator()(size_t offset) const {

@@ -71,7 +71,8 @@ class Page {
            "&#39;unsafe-inline&#39;; script-src &#39;unsafe-inline&#39;\"/>\n"
            "<meta name=\"color-scheme\" content=\"light dark\"/>\n" +
            element("title", escaped(heading()) + ": report") + "\n<style>\n" + style_sheet() +
-           "</style>\n</head>\n<body>\n" + body + "<script>\n" + script() + "</script>\n</body>\n</html>\n";
+           "</style>\n</head>\n<body>\n<main>\n" + body + "</main>\n<script>\n" + script() +
+           "</script>\n</body>\n</html>\n";
   }
 
  private:
@@ -158,7 +159,7 @@ class Page {
     if (!v.source.empty()) html += element("p", "source", "Paper: " + escaped(v.source)) + "\n";
     html += interval_svg(v);
     if (v.outcome != Outcome::not_shown) html += element("p", "measured", escaped(measured_text(v))) + "\n";
-    if (const auto remark = remark_text(v); !remark.empty()) html += element("p", "remark", escaped(remark)) + "\n";
+    for (const auto& remark : remarks(v)) html += element("p", "remark", escaped(remark)) + "\n";
     if (!v.expression.empty()) html += element("p", "expression", element("code", escaped(v.expression))) + "\n";
     return html + "</article>\n";
   }

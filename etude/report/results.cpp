@@ -238,10 +238,10 @@ std::string arms_table(const Results& results) {
 std::string verdicts_table(const Results& results) {
   std::string text = "| claim | verdict | measured |\n|---|---|---|\n";
   for (const auto& v : results.verdicts) {
-    const auto remark = remark_text(v);
     text += "| " + markdown(v.text) + (v.source.empty() ? "" : " (" + markdown(v.source) + ")") + " | **" +
-            std::string(outcome_name(v.outcome)) + "** | " + markdown(measured_text(v)) +
-            (remark.empty() ? "" : "; " + markdown(remark)) + " |\n";
+            std::string(outcome_name(v.outcome)) + "** | " + markdown(measured_text(v));
+    for (const auto& remark : remarks(v)) text += "; " + markdown(remark);
+    text += " |\n";
   }
   return text;
 }
@@ -327,15 +327,14 @@ std::string measured_text(const Verdict& v) {
          ", " + std::to_string(i.n) + " seeds";
 }
 
-std::string remark_text(const Verdict& v) {
-  std::string text;
-  const auto add = [&](const std::string& more) { text += (text.empty() || more.empty() ? "" : "; ") + more; };
+std::vector<std::string> remarks(const Verdict& v) {
+  std::vector<std::string> all;
   if (v.outcome == Outcome::inconclusive && v.reason.empty())
-    add(v.seeds_needed ? "about " + std::to_string(*v.seeds_needed) + " seeds would decide"
-                       : "more than " + std::to_string(kMostSeeds) + " seeds would be needed to decide");
-  add(v.caution);
-  add(v.note);
-  return text;
+    all.push_back(v.seeds_needed ? "about " + std::to_string(*v.seeds_needed) + " seeds would decide"
+                                 : "more than " + std::to_string(kMostSeeds) + " seeds would be needed to decide");
+  for (const auto& text : {v.caution, v.note})
+    if (!text.empty()) all.push_back(text);
+  return all;
 }
 
 std::string to_json(const Results& results) {

@@ -80,8 +80,8 @@ const std::vector<CostColumn>& cost_columns();
 
 /// "+0.041 [+0.035, +0.047] nats, margin 0.02, 5 seeds", or why there is nothing to judge.
 std::string measured_text(const Verdict& verdict);
-/// "about 12 seeds would decide", cautions and notes; may be empty.
-std::string remark_text(const Verdict& verdict);
+/// "about 12 seeds would decide", cautions, notes; may be empty.
+std::vector<std::string> remarks(const Verdict& verdict);
 
 /// results.json. Doubles survive to the bit. Errors of reading: Code::checkpoint with the place.
 std::string to_json(const Results& results);

@@ -145,13 +145,13 @@ std::string verdicts_text(const std::vector<Verdict>& verdicts, const TableStyle
     std::string name(outcome_name(v.outcome));
     name.resize(12, ' ');
     const std::string head = shown(mark(v.outcome), style) + " " + name;
-    const auto lines = {
-        printable(v.id) + ": " + printable(v.text) + (v.source.empty() ? "" : " (" + printable(v.source) + ")"),
-        printable(measured_text(v)), printable(remark_text(v))};
+    auto lines = remarks(v);
+    lines.insert(lines.begin(),
+                 {v.id + ": " + v.text + (v.source.empty() ? "" : " (" + v.source + ")"), measured_text(v)});
     std::string body;
     for (const auto& line : lines)
-      if (!line.empty())
-        body += (body.empty() ? "" : "\n" + std::string(kIndent, ' ')) + wrapped(shown(line, style), width, kIndent);
+      body += (body.empty() ? "" : "\n" + std::string(kIndent, ' ')) +
+              wrapped(shown(printable(line), style), width, kIndent);
     result += coloured(v.outcome, head, style) + "  " + body + "\n";
   }
   return result;

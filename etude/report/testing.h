@@ -1,0 +1,69 @@
+#pragma once
+// Runs for the tests of this ring.
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "etude/report/claims.h"
+#include "etude/report/run_record.h"
+
+namespace etude::report::testing {
+
+/// A finished run whose valid/loss was `loss` at steps 10, 20, 30, ...; 100 tokens and 1000 bytes a step.
+inline RunRecord run(const std::string& arm, int64_t seed, const std::vector<double>& loss) {
+  RunRecord record;
+  record.method = "toy";
+  record.arm = arm;
+  record.seed = seed;
+  record.profile = "small";
+  record.key = "key-" + arm;
+  record.finished = true;
+  record.cost = {{"seconds", 2.0}, {"bytes", 3000.0}};
+  record.machine = {"a processor", "AVX2", "2.15.0", 1};
+  record.commit = "0123456789abcdef";
+  Series series{"train", "valid/loss", true, {}, {}};
+  for (size_t i = 0; i < loss.size(); ++i) {
+    Counters at;
+    at[Unit::steps] = 10 * static_cast<double>(i + 1);
+    at[Unit::tokens] = 100 * at[Unit::steps];
+    at[Unit::bytes] = 1000 * at[Unit::steps];
+    record.points.push_back(at);
+    series.point.push_back(static_cast<uint32_t>(i));
+    series.value.push_back(loss[i]);
+  }
+  record.series.push_back(series);
+  record.final = {{"valid/loss", loss.back()}};
+  return record;
+}
+
+/// Claims on the arms ours and base: ours ends lower by more than `margin`.
+inline Claims claims(const std::string& margin) {
+  return parse_claims(
+      "headline = ['ours', 'base']\n[[claim]]\nid = 'better'\ntext = 'Ours is better.'\nsource = 'table 1'\n"
+      "unit = 'nats'\nexpression = 'value(base) - value(ours)'\nmargin = " +
+          margin + "\n",
+      "claims.toml");
+}
+
+/// A folder that goes away with the object.
+class Folder {
+ public:
+  Folder() {
+    std::string name = (std::filesystem::temp_directory_path() / "etude-report-XXXXXX").string();
+    path_ = mkdtemp(name.data());
+  }
+  ~Folder() { std::filesystem::remove_all(path_); }
+  Folder(const Folder&) = delete;
+  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
+  void write(const std::string& name, const std::string& text) const {
+    std::filesystem::create_directories(std::filesystem::path(*this / name).parent_path());
+    std::ofstream(*this / name) << text;
+  }
+
+ private:
+  std::string path_;
+};
+
+}  // namespace etude::report::testing
