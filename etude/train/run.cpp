@@ -103,6 +103,45 @@ std::string preamble(const Recipe& recipe, const TrainStage& stage, const std::s
          (stage.replicas > 1 ? ", in each replica" : "");
 }
 
+/// The data sets of a stage, as they are kept beside a run.
+nlohmann::json data_of(const TrainStage& stage) {
+  nlohmann::json all = nlohmann::json::object();
+  for (const auto& [name, source] : stage.sources)
+    if (const std::optional<DataCard> card = source->card())
+      all[name] = {{"name", card->name},       {"licence", card->licence}, {"origin", card->origin},
+                   {"records", card->records}, {"bytes", card->bytes},     {"sha256", card->sha256}};
+  return all;
+}
+
+/// A run goes on with the data that it began with. Errors: Code::data if they are others.
+void check_data(const std::string& directory, const TrainStage& stage) {
+  const std::string path = directory + "/data.json";
+  if (!file::exists(path)) return;
+  const nlohmann::json before = nlohmann::json::parse(file::read(path), nullptr, false);
+  if (!before.is_object())
+    throw Error(Code::checkpoint, "what this run's data were can't be read", path, "--fresh trains it again");
+  const nlohmann::json now = data_of(stage);
+  for (const auto& [name, card] : now.items()) {
+    const auto hash = [&](const nlohmann::json& all) {
+      return all.value(name, nlohmann::json::object()).value("sha256", "");
+    };
+    if (hash(before) != hash(now))
+      throw Error(Code::data,
+                  "the data have changed since this run began: sha256 " + hash(now).substr(0, 16) + ", then " +
+                      hash(before).substr(0, 16),
+                  card.value("origin", name), "put back what was there, or begin anew with --fresh");
+  }
+}
+
+/// A finished run stays what it is, but whoever changed its data should know.
+void warn_of_changed_data(const std::string& directory, const Recipe& recipe, const Registry& registry) {
+  try {
+    check_data(directory, make_stage(recipe, registry));
+  } catch (const Error& error) {
+    warn("this result is that of earlier data: " + error.message());
+  }
+}
+
 /// Messages go to the run's log.txt as long as this lives.
 struct LogFile {
   explicit LogFile(const std::string& path) { set_log_file(path); }
@@ -194,6 +233,7 @@ Outcome run_recipe(const Recipe& recipe, const Registry& registry, const RunSett
   const auto finished = [&] {
     if (settings.fresh || !is_finished(outcome.directory)) return false;
     read_result(outcome.directory, outcome);
+    warn_of_changed_data(outcome.directory, recipe, registry);
     return outcome.finished = outcome.was_finished = true;
   };
   if (finished()) return outcome;
@@ -205,6 +245,7 @@ Outcome run_recipe(const Recipe& recipe, const Registry& registry, const RunSett
   file::make_directories(outcome.directory);
   const file::Lock lock(outcome.directory + "/lock");
   if (finished()) return outcome;
+  if (!settings.fresh) check_data(outcome.directory, stage);
   if (settings.fresh) forget(outcome.directory);
   for (const char* part : {"", "/rows"}) sealed::remove_leftovers(outcome.directory + part);
   const LogFile log(outcome.directory + "/log.txt");
@@ -212,6 +253,8 @@ Outcome run_recipe(const Recipe& recipe, const Registry& registry, const RunSett
   if (!file::exists(stored)) tell_difference(recipe, settings.out, outcome.directory);
   inform(plan);
   if (!file::exists(stored)) file::write_atomically(stored, to_toml(recipe.resolved));
+  if (const std::string data = outcome.directory + "/data.json"; !file::exists(data))
+    file::write_atomically(data, data_of(stage).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
   Surroundings around;
   around.directory = outcome.directory;
   around.recipe = recipe.hash() + "-s" + std::to_string(recipe.options.seed);

@@ -3,6 +3,7 @@
 //
 //   runs/<method>-<arm>/<hash of the resolved recipe>-s<seed>/
 //     recipe.toml         resolved: every default written out
+//     data.json           the cards of its data sets; a run goes on with the same data only
 //     metrics.jsonl       a line per measurement
 //     checkpoints/        the newest states
 //     rows/<eval>.jsonl   a line per sample of the last evaluation
