@@ -193,6 +193,7 @@ TEST(Html, StaysSmallWhenThereIsMuch) {
       }
     const std::string html = to_html(c);
     expect_self_contained(html);
+    EXPECT_EQ(html.find("1000 more runs left out") != std::string::npos, arms * seeds == 3000);
     return html.size();
   };
   EXPECT_LT(size_of(8, 20, 1000), 500'000u);

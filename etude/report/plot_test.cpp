@@ -1,5 +1,6 @@
 #include "etude/report/plot.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -67,6 +68,7 @@ TEST(Curves, SpanWhatAllSeedsCover) {
   const Curve curve = mean_curve({&late, &early}, "valid/loss", Unit::steps, false, 100);
   EXPECT_EQ(curve.x, (std::vector<double>{10, 20}));
   EXPECT_EQ(curve.mean, (std::vector<double>{(4 + 7) / 2.0, (3 + 5) / 2.0}));
+  EXPECT_EQ(mean_curve({&early, &late}, "valid/loss", Unit::steps, false, 100).x, (std::vector<double>{15, 25}));
 }
 
 TEST(Curves, LeaveOutWhatCantBeDrawn) {
@@ -116,20 +118,22 @@ TEST(Svg, LogarithmicAxis) {
   EXPECT_EQ(svg.find("class=\"band\""), std::string::npos) << "one seed has no band";
 }
 
-TEST(Svg, NamesOfCurvesThatEndTogetherStandApart) {
-  Plot plot{"steps", "loss", false, {}};
-  for (const char* name : {"a", "b", "c"})
-    plot.curves.push_back({name, static_cast<int>(plot.curves.size()), false, {0, 1}, {4, 2}, {4, 2}, {4, 2}});
-  const std::string svg = curves_svg(plot);
-  std::vector<double> heights;
-  for (size_t at = svg.find("class=\"arm\""); at != std::string::npos; at = svg.find("class=\"arm\"", at + 1)) {
-    const auto y = svg.rfind("y=\"", at);
-    heights.push_back(std::stod(svg.substr(y + 3)));
+TEST(Svg, NamesOfCurvesThatEndTogetherStandApartAndInside) {
+  for (const double end : {0.0, 2.0, 4.0}) {  // at the bottom, in the middle, at the top
+    Plot plot{"steps", "loss", false, {}};
+    for (const char* name : {"a", "b", "c"})
+      plot.curves.push_back({name, 0, false, {0, 0.5, 1}, {4, 0, end}, {4, 0, end}, {4, 0, end}});
+    const std::string svg = curves_svg(plot);
+    std::vector<double> heights;
+    for (size_t at = svg.find("class=\"arm\""); at != std::string::npos; at = svg.find("class=\"arm\"", at + 1))
+      heights.push_back(std::stod(svg.substr(svg.rfind("y=\"", at) + 3)));
+    ASSERT_EQ(heights.size(), 3u);
+    std::sort(heights.begin(), heights.end());
+    EXPECT_GE(heights[1] - heights[0], 14);
+    EXPECT_GE(heights[2] - heights[1], 14);
+    EXPECT_GE(heights[0], kPlotTop);
+    EXPECT_LE(heights[2], kPlotTop + kPlotHeight + 5);
   }
-  ASSERT_EQ(heights.size(), 3u);
-  std::sort(heights.begin(), heights.end());
-  EXPECT_GE(heights[1] - heights[0], 14);
-  EXPECT_GE(heights[2] - heights[1], 14);
 }
 
 TEST(Svg, IntervalAgainstItsMargin) {

@@ -190,7 +190,7 @@ TEST(Terminal, TablesFitTheirWidth) {
   for (auto& r : c.runs)
     r.cost = {{"seconds", 125}, {"peak_bytes", 3e8}, {"flops", 2e12}, {"bytes", 4e7}, {"messages", 5600}};
   const Results results = summarise(c);
-  for (const int width : {60, 80, 120})
+  for (const int width : {40, 60, 80, 120})
     for (const bool unicode : {true, false}) {
       const TableStyle style{width, unicode, false};
       const std::string text = arms_text(results, style) + verdicts_text(results.verdicts, style);
