@@ -15,7 +15,7 @@ fail() {
 # The tree as a commit has it, with what is changed but not committed.
 copy_tree() {
   mkdir "$copy"
-  if [ -d "$source/.git" ] && command -v git > /dev/null; then
+  if [ -e "$source/.git" ] && command -v git > /dev/null; then
     git clone -q --shared "$source" "$copy"
     git -C "$source" ls-files -z --cached --others --exclude-standard |
       (cd "$source" && xargs -0 sh -c 'for f; do [ ! -e "$f" ] || printf "%s\0" "$f"; done' _) |

@@ -4,7 +4,7 @@
 
 copy_tree
 extract_example "$copy"
-if [ -d "$copy/.git" ] && command -v git > /dev/null; then
+if [ -e "$copy/.git" ] && command -v git > /dev/null; then
   changed=$(git -C "$copy" status --porcelain --untracked-files=all)
   [ "$(printf '%s\n' "$changed" | sed 's/^...//' | cut -d/ -f1,2 | sort -u)" = methods/lookahead ] ||
     fail "more than methods/lookahead has changed: $changed"

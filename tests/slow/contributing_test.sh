@@ -2,7 +2,7 @@
 # checkpoint holds, which conformance must find.
 . "$(dirname "$0")/../conformance/contributing.bash"
 
-build() { ninja -C "$work/build" "$@" > "$work/build.txt" 2>&1 || { tail -n 40 "$work/build.txt" >&2 && fail "ninja $*"; }; }
+build() { ninja -C "$work/build" ${JOBS:+-j "$JOBS"} "$@" > "$work/build.txt" 2>&1 || { tail -n 40 "$work/build.txt" >&2 && fail "ninja $*"; }; }
 
 copy_tree
 extract_example "$copy"
