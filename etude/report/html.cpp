@@ -16,6 +16,7 @@ namespace {
 
 constexpr std::string_view kTrainingLoss = "train/loss";
 constexpr size_t kMostNoisyPoints = 100;  // of the training loss, which is that of single batches
+constexpr size_t kFewPoints = 3;          // show nothing that the whole curve doesn't
 constexpr size_t kMostRows = 2000, kMostPlots = 16;
 /// What all curves together may have: three numbers of some 11 bytes each.
 constexpr size_t kMostPoints = 24000;
@@ -241,7 +242,7 @@ class Page {
     double end = 0;
     for (const auto& curve : plot.curves) end = std::max(end, curve.x.back());
     for (auto& curve : late.curves) curve = from(curve, end / 2);
-    std::erase_if(late.curves, [](const Curve& curve) { return curve.x.size() < 2; });
+    std::erase_if(late.curves, [](const Curve& curve) { return curve.x.size() < kFewPoints; });
     return late;
   }
 
