@@ -147,12 +147,15 @@ class Page {
                                "A claim holds when the whole 95 % interval of the paired difference lies beyond the "
                                "margin (shaded), fails when all of it lies on the other side, and is inconclusive "
                                "otherwise. Bar: interval and mean; circles: seeds.") +
-                       "\n<div class=\"cards\">\n";
-    for (const auto& v : c_.verdicts) html += card(v);
+                       "\n";
+    const auto caution = shared_caution(c_.verdicts);
+    if (!caution.empty()) html += element("p", "caution", "Caution: " + escaped(caution) + ".") + "\n";
+    html += "<div class=\"cards\">\n";
+    for (const auto& v : c_.verdicts) html += card(v, caution);
     return html + "</div>\n</section>\n";
   }
 
-  static std::string card(const Verdict& v) {
+  static std::string card(const Verdict& v, const std::string& said) {
     std::string html =
         "<article class=\"card " + std::string(kind_of(v.outcome)) + "\">\n" +
         element("p", "head", badge(v.outcome, std::string(outcome_name(v.outcome))) + element("code", escaped(v.id))) +
@@ -160,7 +163,7 @@ class Page {
     if (!v.source.empty()) html += element("p", "source", "Paper: " + escaped(v.source)) + "\n";
     html += interval_svg(v);
     if (v.outcome != Outcome::not_shown) html += element("p", "measured", escaped(measured_text(v))) + "\n";
-    for (const auto& remark : remarks(v)) html += element("p", "remark", escaped(remark)) + "\n";
+    for (const auto& remark : remarks(v, said)) html += element("p", "remark", escaped(remark)) + "\n";
     if (!v.expression.empty()) html += element("p", "expression", element("code", escaped(v.expression))) + "\n";
     return html + "</article>\n";
   }

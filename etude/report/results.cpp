@@ -327,13 +327,21 @@ std::string measured_text(const Verdict& v) {
          ", " + std::to_string(i.n) + " seeds";
 }
 
-std::vector<std::string> remarks(const Verdict& v) {
+std::string shared_caution(const std::vector<Verdict>& verdicts) {
+  std::set<std::string> cautions;
+  int64_t measured = 0;
+  for (const auto& v : verdicts)
+    if (v.outcome != Outcome::not_shown && v.reason.empty()) cautions.insert(v.caution), ++measured;
+  return measured > 1 && cautions.size() == 1 ? *cautions.begin() : "";
+}
+
+std::vector<std::string> remarks(const Verdict& v, std::string_view said) {
   std::vector<std::string> all;
   if (v.outcome == Outcome::inconclusive && v.reason.empty())
     all.push_back(v.seeds_needed ? "about " + std::to_string(*v.seeds_needed) + " seeds would decide"
                                  : "more than " + std::to_string(kMostSeeds) + " seeds would be needed to decide");
-  for (const auto& text : {v.caution, v.note})
-    if (!text.empty()) all.push_back(text);
+  if (!v.caution.empty() && v.caution != said) all.push_back(v.caution);
+  if (!v.note.empty()) all.push_back(v.note);
   return all;
 }
 

@@ -80,8 +80,10 @@ const std::vector<CostColumn>& cost_columns();
 
 /// "+0.041 [+0.035, +0.047] nats, margin 0.02, 5 seeds", or why there is nothing to judge.
 std::string measured_text(const Verdict& verdict);
-/// "about 12 seeds would decide", cautions, notes; may be empty.
-std::vector<std::string> remarks(const Verdict& verdict);
+/// The caution that all measured verdicts share, so that it needs to be said only once; may be empty.
+std::string shared_caution(const std::vector<Verdict>& verdicts);
+/// "about 12 seeds would decide", the caution unless it is `said` already, the note; may be empty.
+std::vector<std::string> remarks(const Verdict& verdict, std::string_view said = {});
 
 /// results.json. Doubles survive to the bit. Errors of reading: Code::checkpoint with the place.
 std::string to_json(const Results& results);

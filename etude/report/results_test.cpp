@@ -203,6 +203,23 @@ TEST(Terminal, TablesFitTheirWidth) {
     }
 }
 
+TEST(Terminal, ACautionThatAllShareIsSaidOnce) {
+  const auto times = [](const std::string& text, const std::string& what) {
+    int n = 0;
+    for (size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + 1)) ++n;
+    return n;
+  };
+  std::vector<Verdict> verdicts(3, comparison().verdicts[0]);
+  for (auto& v : verdicts) v.caution = "mind this";
+  EXPECT_EQ(times(verdicts_text(verdicts, {80, true, false}), "mind this"), 1);
+  verdicts[1].caution = "mind that";
+  EXPECT_EQ(times(verdicts_text(verdicts, {80, true, false}), "mind this"), 2);
+  verdicts[1].reason = "no runs";  // and no margin to be cautious about
+  verdicts[1].caution = "";
+  EXPECT_EQ(times(verdicts_text(verdicts, {80, true, false}), "mind this"), 1);
+  EXPECT_EQ(shared_caution({}), "");
+}
+
 TEST(Terminal, TablesInAscii) {
   Comparison c = comparison();
   for (auto& r : c.runs) r.cost.clear();

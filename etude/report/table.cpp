@@ -140,12 +140,13 @@ std::string arms_text(const Results& results, const TableStyle& style) {
 std::string verdicts_text(const std::vector<Verdict>& verdicts, const TableStyle& style) {
   constexpr int kIndent = 16;  // "✓ inconclusive  "
   const int width = std::max(style.width - kIndent, 20);
+  const std::string caution = shared_caution(verdicts);
   std::string result;
   for (const auto& v : verdicts) {
     std::string name(outcome_name(v.outcome));
     name.resize(12, ' ');
     const std::string head = shown(mark(v.outcome), style) + " " + name;
-    auto lines = remarks(v);
+    auto lines = remarks(v, caution);
     lines.insert(lines.begin(),
                  {v.id + ": " + v.text + (v.source.empty() ? "" : " (" + v.source + ")"), measured_text(v)});
     std::string body;
@@ -154,6 +155,7 @@ std::string verdicts_text(const std::vector<Verdict>& verdicts, const TableStyle
               wrapped(shown(printable(line), style), width, kIndent);
     result += coloured(v.outcome, head, style) + "  " + body + "\n";
   }
+  if (!caution.empty()) result += wrapped(shown("caution: " + printable(caution), style), style.width, 0) + "\n";
   return result;
 }
 
