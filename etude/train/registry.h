@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "etude/base/number_table.h"
 #include "etude/base/options.h"
 #include "etude/data/source.h"
 #include "etude/nn/net.h"
@@ -29,6 +30,12 @@ struct DataPair {
   std::shared_ptr<Dataset> train, validation;
 };
 
+/// Stands in where nothing can be measured: the table that a claim that is not shown refers to.
+struct Simulation {
+  std::string help;
+  std::function<NumberTable(uint64_t seed)> run;
+};
+
 using NetMaker = Maker<std::shared_ptr<Net>>;
 using DataMaker = Maker<DataPair>;
 using ObjectiveMaker = Maker<std::shared_ptr<Objective>>;
@@ -44,6 +51,10 @@ class Registry {
   }
   void technique(const std::string& kind, TechniqueMaker maker) {
     add(techniques_, "technique", kind, std::move(maker));
+  }
+
+  void simulation(const std::string& kind, Simulation simulation) {
+    add(simulations_, "simulation", kind, std::move(simulation));
   }
 
   /// Registers a technique class T with options O, constructed as T(O).
@@ -80,6 +91,7 @@ class Registry {
   const std::map<std::string, ObjectiveMaker>& objectives() const { return objectives_; }
   const std::map<std::string, NetMaker>& nets() const { return nets_; }
   const std::map<std::string, DataMaker>& data_sets() const { return data_; }
+  const std::map<std::string, Simulation>& simulations() const { return simulations_; }
 
   /// Options of a part without its key `kind`.
   template <class O>
@@ -116,6 +128,7 @@ class Registry {
   std::map<std::string, DataMaker> data_;
   std::map<std::string, ObjectiveMaker> objectives_;
   std::map<std::string, TechniqueMaker> techniques_;
+  std::map<std::string, Simulation> simulations_;
 };
 
 /// The frame's own: net decoder, data text, objective next_token, technique data_parallel.

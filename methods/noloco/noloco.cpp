@@ -10,6 +10,7 @@
 #include "etude/optim/adam.h"
 #include "etude/train/registry.h"
 #include "etude/train/trainer.h"
+#include "methods/noloco/simulation.h"
 
 namespace etude::noloco {
 
@@ -261,4 +262,7 @@ void etude::register_noloco(Registry& registry) {
       "epidemic", "epidemic learning: an Adam step towards the mean with a random partner");
   registry.technique<Spread, Spread::Options>(
       "spread", "measures how far replicas are apart and their averaged weights; exchanges nothing");
+  registry.simulation("noloco/latency",
+                      {"a pair exchange against a tree all-reduce, 8 to 1024 replicas", latency_table});
+  registry.simulation("noloco/straggler", {"whom a replica that is ten times slower holds up", straggler_table});
 }
