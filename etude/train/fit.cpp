@@ -14,9 +14,17 @@ uint64_t initial_seed(uint64_t seed, const std::string& net) {
   return Rng(Key{seed, Purpose::init}).fork("net " + net).bits64();
 }
 
-Trainer::Trainer(const TrainStage& stage, const Surroundings& around)
-    : stage_(stage), around_(around), mailbox_(stage.replicas) {
+namespace {
+
+const TrainStage& checked(const TrainStage& stage) {
   describe(stage);
+  return stage;
+}
+
+}  // namespace
+
+Trainer::Trainer(const TrainStage& stage, const Surroundings& around)
+    : stage_(checked(stage)), around_(around), mailbox_(stage.replicas) {
   for (const auto& technique : stage.with) contracts_.push_back(technique->contract());
   for (int r = 0; r < stage.replicas; ++r) make_replica(r);
   if (!around.directory.empty()) {

@@ -77,8 +77,6 @@ class Trainer {
   // the live line (progress.cpp)
   void show_progress(double step_seconds);
   double latest(const std::string& metric);
-  double seconds_left(double step_seconds) const;
-  std::pair<double, double> times_due(const Count& cadence, double steps_left) const;
 
   const TrainStage& stage_;
   const Surroundings& around_;

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "etude/train/loop.h"
+#include "etude/train/progress.h"
 
 namespace etude {
 
@@ -13,24 +14,27 @@ double Trainer::latest(const std::string& metric) {
   return it == fit_.values.end() ? std::nan("") : it->second;
 }
 
+namespace {
+
 /// How often what has this cadence has been due, and how often it will be.
-std::pair<double, double> Trainer::times_due(const Count& cadence, double steps_left) const {
-  const Count every = cadence.of(stage_.stop);
+std::pair<double, double> times_due(const Count& every, const Counters& done, double steps_left) {
   if (every.amount <= 0) return {0, 0};
-  const double done = counters_[every.unit];
-  const double end = done * (1 + steps_left / static_cast<double>(counters_.step()));
-  const double times = std::floor(done / every.amount);
+  const double now = done[every.unit];
+  const double end = now * (1 + steps_left / static_cast<double>(done.step()));
+  const double times = std::floor(now / every.amount);
   return {times, std::floor(end / every.amount + 1e-9) - times};
 }
 
-double Trainer::seconds_left(double step_seconds) const {
-  const double done = counters_[stage_.stop.unit];
+}  // namespace
+
+double seconds_left(const Pace& pace) {
+  const double done = pace.done[pace.stop.unit];
   if (done <= 0) return std::nan("");
-  const double steps = (stage_.stop.amount - done) / done * static_cast<double>(counters_.step());
-  double seconds = std::max(0.0, steps) * step_seconds;
-  for (const auto& [cadence, spent] : {std::pair{stage_.evaluate, fit_.cost.evaluate_seconds},
-                                       std::pair{stage_.checkpoint.every, fit_.cost.checkpoint_seconds}})
-    if (const auto [past, coming] = times_due(cadence, steps); past > 0) seconds += coming * spent / past;
+  const double steps = std::max(0.0, (pace.stop.amount - done) / done * static_cast<double>(pace.done.step()));
+  double seconds = steps * pace.step_seconds;
+  for (const auto& [cadence, spent] : pace.besides)
+    if (const auto [past, coming] = times_due(cadence.of(pace.stop), pace.done, steps); past > 0)
+      seconds += coming * spent / past;
   return seconds;
 }
 
@@ -65,7 +69,12 @@ void Trainer::show_progress(double step_seconds) {
       progress.learning_rate = learner.optimizer->learning_rate(first.position());
   progress.step_seconds = recent_seconds_ > 0 ? recent_seconds_ : step_seconds;
   progress.wait_fraction = waited / std::max(1e-9, fit_.cost.step_seconds - restored_step_seconds_);
-  progress.seconds_left = seconds_left(steady_steps_ > 0 ? steady_seconds_ / steady_steps_ : step_seconds);
+  progress.seconds_left =
+      seconds_left({.done = counters_,
+                    .stop = stage_.stop,
+                    .step_seconds = steady_steps_ > 0 ? steady_seconds_ / steady_steps_ : step_seconds,
+                    .besides = {{stage_.evaluate, fit_.cost.evaluate_seconds},
+                                {stage_.checkpoint.every, fit_.cost.checkpoint_seconds}}});
   progress.resumed = resumed_;
   around_.progress(progress);
 }

@@ -60,8 +60,8 @@ struct NetSpec {
 /// Evaluates an objective on a fixed part of a source.
 struct EvalSpec {
   std::string name = "valid";  ///< metrics are called "valid/loss"
-  std::shared_ptr<Objective> objective;
-  std::function<Batch(int64_t i)> batch;  ///< batch i of `batches`
+  std::shared_ptr<Objective> objective = {};
+  std::function<Batch(int64_t i)> batch = {};  ///< batch i of `batches`
   int64_t batches = 1;
   bool rows = false;  ///< keep per-sample values of the last evaluation
 };
