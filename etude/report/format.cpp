@@ -89,16 +89,16 @@ int decimals_for(double uncertainty) {
 std::string mean_and_sd(double mean, double sd, int64_t n, std::optional<int> decimals) {
   if (n < 1) return std::string(kNothing);
   const int digits = decimals.value_or(n < 2 ? 4 : decimals_for(sd));
-  const auto text = fixed(mean, digits);
-  return n < 2 ? text : text + " " + std::string(kPlusMinus) + " " + fixed(sd, digits);
+  if (n < 2) return fixed(mean, digits);
+  return fixed(mean, digits) + " " + std::string(kPlusMinus) + " " + fixed(sd, digits);
 }
 
 std::string mean_and_interval(const Interval& interval, std::optional<int> decimals) {
   if (interval.n < 1) return std::string(kNothing);
   const int digits = decimals.value_or(interval.n < 2 ? 4 : decimals_for(interval.high - interval.mean));
-  const auto text = with_sign(interval.mean, digits);
-  if (interval.n < 2) return text;
-  return text + " [" + with_sign(interval.low, digits) + ", " + with_sign(interval.high, digits) + "]";
+  if (interval.n < 2) return with_sign(interval.mean, digits);
+  return with_sign(interval.mean, digits) + " [" + with_sign(interval.low, digits) + ", " +
+         with_sign(interval.high, digits) + "]";
 }
 
 std::string bytes_text(double bytes) {

@@ -44,31 +44,34 @@ const std::vector<ItemValue>* rows_of(const RunRecord& run, const std::string& m
   return found == run.rows.end() ? nullptr : &found->second;
 }
 
-/// Interval of the difference arm - reference over the items that both measured, averaged over the
-/// paired seeds.
+/// Interval of the difference arm - reference over the items that both measured, each averaged over the
+/// paired seeds that measured it.
 std::optional<Interval> over_items(const Comparison& comparison, const std::string& arm, const std::string& reference) {
   std::map<int64_t, std::map<std::string, const std::vector<ItemValue>*>> seeds;
   for (const auto& run : comparison.runs)
     if (const auto* rows = rows_of(run, comparison.claims.metric); rows && run.finished)
       seeds[run.seed][run.arm] = rows;
-  std::map<int64_t, Weighted> sums;
-  double paired = 0;
+  struct Sum {
+    double value = 0, weight = 0, n = 0;
+  };
+  std::map<int64_t, Sum> sums;
   for (const auto& [seed, rows] : seeds) {
     if (!rows.contains(arm) || !rows.contains(reference)) continue;
-    ++paired;
     std::map<int64_t, double> other;
     for (const auto& row : *rows.at(reference)) other[row.item] = row.value;
     for (const auto& row : *rows.at(arm)) {
       const auto found = other.find(row.item);
       if (found == other.end() || !std::isfinite(row.value - found->second)) continue;
-      auto& item = sums.try_emplace(row.item, Weighted{0, 0}).first->second;
-      item.value += row.value - found->second;
-      item.weight += row.weight;
+      auto& sum = sums[row.item];
+      sum.value += row.value - found->second;
+      sum.weight += row.weight;
+      sum.n += 1;
     }
   }
   if (sums.size() < 2) return std::nullopt;
   std::vector<Weighted> items;
-  for (const auto& [item, sum] : sums) items.push_back({sum.value / paired, sum.weight / paired});
+  items.reserve(sums.size());
+  for (const auto& [item, sum] : sums) items.push_back({sum.value / sum.n, sum.weight / sum.n});
   return bootstrap_interval(items, 0);
 }
 
@@ -224,7 +227,8 @@ std::string arms_table(const Results& results) {
   text += "\n" + line + "\n";
   for (const auto& row : rows) {
     const std::string bold = row.reference ? "**" : "";
-    text += "| " + bold + markdown(row.name) + bold + " | " + row.value_text + " |";
+    text.append("| ").append(bold).append(markdown(row.name)).append(bold);
+    text.append(" | ").append(row.value_text).append(" |");
     if (!results.reference.empty()) text += " " + row.difference_text + " |";
     for (const auto& column : cost_columns()) {
       const auto found = row.cost.find(std::string(column.name));
@@ -292,6 +296,7 @@ std::vector<ArmRow> arm_rows(const Results& results) {
   for (const auto& arm : results.arms) {
     const auto seeds = by_seed(arm, results.metric.metric);
     std::vector<double> values;
+    values.reserve(seeds.size());
     for (const auto& [seed, value] : seeds) values.push_back(value);
     ArmRow row;
     row.name = arm.name;

@@ -88,6 +88,9 @@ TEST(Summary, BootstrapsItemsThatBothMeasured) {
   EXPECT_FALSE(rows[0].items.has_value());
   EXPECT_DOUBLE_EQ(rows[1].items->mean, (0 + 1 + 2 + 5 * 3) / 8.0);
   EXPECT_EQ(rows[1].items->n, 4);
+
+  c.runs[0].rows["valid"][2].value = std::nan("");  // item 2 in one of the three seeds: the others speak for it
+  EXPECT_DOUBLE_EQ(arm_rows(summarise(c))[1].items->mean, (0 + 1 + 2 + 5 * 3) / 8.0);
 }
 
 TEST(ResultsFile, SurvivesToTheBit) {
