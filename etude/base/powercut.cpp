@@ -167,6 +167,7 @@ void Journal::undo(const Entry& entry) {
       std::filesystem::remove_all("/proc/self/fd/" + std::to_string(directory) + "/" + entry.name);
       return;
     case Entry::Change::remove:
+      if (info_of(directory).st_nlink == 0) return;  // its directory is gone for good, and all in it
       put_back(entry.stash, directory, entry.name);
       return;
     case Entry::Change::rename:

@@ -111,13 +111,20 @@ class Draft::Claim {
 };
 
 Draft::Draft(const std::string& parent, const std::string& label) : path_(aside(parent, label)) {
-  do {  // again if another process took it for a leftover before it was locked
-    file::make_directories(path_);
-    claim_ = std::make_unique<Claim>(path_, 0);
-  } while (!file::exists(path_));
+  try {
+    do {  // again if another process took it for a leftover before it was locked
+      file::make_directories(path_);
+      claim_ = std::make_unique<Claim>(path_, 0);
+    } while (!file::exists(path_));
+  } catch (...) {
+    remove();
+    throw;
+  }
 }
 
-Draft::~Draft() {
+Draft::~Draft() { remove(); }
+
+void Draft::remove() const {
   try {
     file::remove_all(path_);
   } catch (const Error& error) {

@@ -31,6 +31,8 @@ class Draft {
   class Claim;
 
  private:
+  void remove() const;
+
   std::string path_;
   std::unique_ptr<Claim> claim_;
   nlohmann::json files_ = nlohmann::json::object();
