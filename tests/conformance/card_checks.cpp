@@ -88,7 +88,7 @@ Problems results(const Papers& p) {
   Problems problems;
   const report::Results kept = report::parse_results(*p.results, file_of(p.slug, "results.json"));
   if (report::with_results(p.card, kept, file_of(p.slug, "README.md")) != p.card)
-    problems.push_back("the result table is not that of results.json: etude report " + p.slug + " --record renews it");
+    problems.push_back("the result table is not that of results.json: etude compare " + p.slug + " --record renews it");
   if (kept.claims_sha256 != report::parse_claims(p.claims, file_of(p.slug, "claims.toml")).sha256)
     problems.push_back("results.json was judged by another claims.toml: compare again");
   for (const auto& arm : kept.arms)

@@ -169,7 +169,7 @@ TEST(Controls, ALossThatChangesSomething) {
 
 TEST(Controls, ALossOfTheMicroBatch) { expect_found("microbatch", with_objective("shortsighted"), "in two"); }
 
-TEST(Controls, HiddenNaN) { expect_found("nonfinite", with_technique("forgiving"), "goes on with a gradient"); }
+TEST(Controls, HiddenNaN) { expect_found("nonfinite", with_technique("forgiving"), "goes on with a NaN gradient"); }
 
 TEST(Controls, NoProgress) {
   Subject s = with_technique("");

@@ -25,35 +25,42 @@ class Seen : public Technique {
   std::vector<int64_t> ids;
 };
 
-/// In step two, makes the largest tensor of the first replica's first pass, or the gradient of its last one, NaN, and
-/// keeps what the weights were.
+/// In step two of the first replica's first pass, makes NaN of the first input of real numbers (if there is one), of
+/// the largest tensor, or of the gradient of the last one; keeps what the weights were.
 class Poison : public Technique {
  public:
-  enum class What { weights, gradient };
+  enum class What { input, weights, gradient };
   explicit Poison(What what) : what_(what) {}
   Contract contract() const override {
-    return {.name = "poison", .acts = {what_ == What::weights ? Event::batch : Event::project}};
+    return {.name = "poison", .acts = {what_ == What::gradient ? Event::project : Event::batch}};
   }
   void on(Event, Step& step) override {
     if (step.number() != 1 || step.replica() != 0 || !name.empty()) return;
     torch::NoGradGuard no_grad;
     const std::vector<Parameter> moved = step.parameters();
-    const auto largest = std::max_element(moved.begin(), moved.end(), [](const Parameter& a, const Parameter& b) {
-      return a.value.numel() < b.value.numel();
-    });
-    Parameter chosen = what_ == What::weights ? *largest : moved.back();
-    name = chosen.name;
-    if (what_ == What::weights)
-      chosen.value.fill_(NAN);
-    else
-      chosen.value.mutable_grad() = torch::full_like(chosen.value, NAN);
+    if (what_ == What::input) {
+      const auto real = std::find_if(step.batch.x.begin(), step.batch.x.end(),
+                                     [](const auto& input) { return input.second.is_floating_point(); });
+      if (real == step.batch.x.end()) return;
+      name = real->first;
+      real->second = torch::full_like(real->second, NAN);
+    } else if (what_ == What::weights) {
+      const Parameter largest =
+          *std::max_element(moved.begin(), moved.end(),
+                            [](const Parameter& a, const Parameter& b) { return a.value.numel() < b.value.numel(); });
+      name = largest.name;
+      largest.value.detach().fill_(NAN);
+    } else {
+      name = moved.back().name;
+      moved.back().value.mutable_grad() = torch::full_like(moved.back().value, NAN);
+    }
     for (const Parameter& p : step.all_parameters()) kept_.emplace_back(p.value, p.value.detach().clone());
   }
   bool weights_unchanged() const {
     return !kept_.empty() &&
            std::all_of(kept_.begin(), kept_.end(), [](const auto& k) { return test::same_bits(k.first, k.second); });
   }
-  std::string name;  ///< of the tensor
+  std::string name;  ///< of what was made NaN; "" if there was nothing
 
  private:
   What what_;

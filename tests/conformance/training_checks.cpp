@@ -162,23 +162,24 @@ Problems nonfinite(const Subject& s) {
     o.stop = steps(3);
     for (LearnerSpec& learner : o.learner) learner.on_nonfinite = "stop";
   });
-  for (const Poison::What what : {Poison::What::weights, Poison::What::gradient}) {
-    const std::string poisoned = what == Poison::What::weights ? "weights" : "a gradient";
+  const std::pair<Poison::What, std::string> places[] = {
+      {Poison::What::input, "input"}, {Poison::What::weights, "weights"}, {Poison::What::gradient, "gradient"}};
+  for (const auto& [what, place] : places) {
     TrainStage stage = three.stage();
     const auto poison = std::make_shared<Poison>(what);
     stage.with.push_back(poison);
     try {
       fit(stage);
-      problems.push_back("training goes on with " + poisoned + " that are NaN");
+      if (!poison->name.empty()) problems.push_back("training goes on with a NaN " + place + ": " + poison->name);
       continue;
     } catch (const Error& error) {
       const std::string text = error.what();
-      if (error.code() != Code::numeric) problems.push_back(poisoned + " that are NaN end in " + text);
+      if (error.code() != Code::numeric) problems.push_back("a NaN " + place + " ends in " + text);
       if (error.where().empty() || error.hint().empty()) problems.push_back("no place or no hint: " + text);
       if (what == Poison::What::gradient && error.where().find(poison->name) == std::string::npos)
         problems.push_back("the gradient of " + poison->name + " is NaN, but the error says: " + text);
     }
-    if (!poison->weights_unchanged()) problems.push_back("weights moved although " + poisoned + " are NaN");
+    if (!poison->weights_unchanged()) problems.push_back("weights moved although there is a NaN " + place);
   }
   const Subject skipping = three.with([](RecipeOptions& o) {
     for (LearnerSpec& learner : o.learner) learner.on_nonfinite = "skip_step";
