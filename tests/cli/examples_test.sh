@@ -21,10 +21,9 @@ small() {
       ;;
     *'etude train'*) line="${line//stop=\"100 steps\"/} 'stop=2 steps'" ;;
   esac
-  case $line in *'compare noloco '*) line="$line --seeds 2" ;; esac
+  case $line in *--arms*) ;; *'compare noloco '*) line="$line --arms noloco,none --seeds 2" ;; esac
   line=${line//HASH-s0/$hash-s0}
   line=${line//RUN/runs/noloco-noloco/$hash-s0}
-  line=${line//--seeds 2*--seeds 2/--seeds 2}
   printf '%s\n' "$line"
 }
 etude() { "$etude" "$@"; }
@@ -44,7 +43,6 @@ for command in list show doctor version eject check run train generate compare r
     line=$(small "$line")
     case $line in *'etude eject'*) rm -f my.toml ;; esac
     tried=$((tried + 1))
-    [ -n "${ETUDE_TEST_TIMES:-}" ] && date +%T.%N && echo "$line"
     eval "$line" > .out 2> .err < /dev/null || fail "$line: $(cat .err)"
   done 3< examples
 done
