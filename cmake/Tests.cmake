@@ -48,8 +48,16 @@ function(etude_test suite)
     add_dependencies(${target} etude)   # suites may run the program
   endif()
   etude_test_labels(labels timeout ${suite})
-  gtest_discover_tests(${target} TEST_PREFIX ${suite}. DISCOVERY_TIMEOUT 120 DISCOVERY_MODE PRE_TEST
-    PROPERTIES LABELS "${labels}" TIMEOUT ${timeout} ENVIRONMENT "${test_environment}")
+  gtest_discover_tests(${target} TEST_PREFIX ${suite}. DISCOVERY_TIMEOUT 120 DISCOVERY_MODE PRE_TEST)
+  # CMake 3.25 takes lists among the properties of discovered tests apart, so that neither the second label
+  # nor the environment arrives: ctest sets them after the discovery.
+  set(properties ${CMAKE_BINARY_DIR}/gen/${target}_properties.cmake)
+  file(CONFIGURE OUTPUT ${properties} CONTENT "if(@target@_TESTS)
+  set_tests_properties(\${@target@_TESTS} PROPERTIES LABELS \"@labels@\" TIMEOUT @timeout@
+    ENVIRONMENT \"@test_environment@\")
+endif()
+" @ONLY)
+  set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES ${properties})
 endfunction()
 
 # A program beside the tests, for those that must die or be killed without taking the test along.
