@@ -267,7 +267,7 @@ TEST(NoLoCo, DiLoCoIsItsFormulaAndLeavesNoSpread) {
   once.stop = {2, Unit::steps};
   const Fit local = fit(alone), met = fit(once);
   auto initial = std::make_shared<probe::Mlp>(std::vector<int64_t>{4, 6, 1});
-  initial->initialise(1);
+  initial->initialise(initial_seed(1, "model"));
   std::map<std::string, Tensor> phi;
   for (const auto& p : initial->named_parameters()) phi["model/" + p.key()] = p.value().detach();
   int compared = 0;
