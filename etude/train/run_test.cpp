@@ -73,8 +73,8 @@ TEST_F(Run, LeavesWhatItPromises) {
   EXPECT_FALSE(outcome.was_finished);
   EXPECT_EQ(outcome.directory, settings_.out + "/" + recipe().run_name());
   EXPECT_EQ(file::list(outcome.directory),
-            (std::vector<std::string>{"checkpoints", "lock", "log.txt", "metrics.jsonl", "model.safetensors",
-                                      "recipe.toml", "result.json", "rows"}));
+            (std::vector<std::string>{"checkpoints", "data.json", "lock", "log.txt", "metrics.jsonl",
+                                      "model.safetensors", "recipe.toml", "result.json", "rows"}));
   const auto result = nlohmann::json::parse(file::read(outcome.directory + "/result.json"));
   EXPECT_EQ(result["status"], "finished");
   EXPECT_EQ(result["recipe_hash"], recipe().hash());
@@ -130,7 +130,7 @@ TEST_F(Run, AChangedRecipeIsAnotherRunAndSaysSo) {
   EXPECT_NE(other.directory, settings_.out + "/" + recipe().run_name());
   EXPECT_NE(said.find("differs from " + settings_.out + "/" + recipe().run_name()), std::string::npos) << said;
   EXPECT_NE(said.find("lr: 0.01 -> 0.02"), std::string::npos) << said;
-  EXPECT_NE(said.find("stop: 6 steps -> 4 steps"), std::string::npos) << said;
+  EXPECT_NE(said.find("stop: \"6 steps\" -> \"4 steps\""), std::string::npos) << said;
   // Another seed is no changed recipe.
   ::testing::internal::CaptureStderr();
   run(recipe({"seed=1"}));
