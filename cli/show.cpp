@@ -96,9 +96,9 @@ void show_json(const Paper& paper, const std::vector<Recipe>& recipes, const Reg
 
 void show_text(const Paper& paper, const std::vector<Recipe>& recipes, const Registry& registry) {
   std::cout << wrapped(paper.title, 0, kWidth) << '\n';
-  if (!paper.organisation.empty()) std::cout << paper.organisation << ", ";
-  std::cout << paper.date;
-  if (!paper.arxiv.empty()) std::cout << ", https://arxiv.org/abs/" << paper.arxiv;
+  for (const std::string& part : {paper.organisation, paper.date})
+    if (!part.empty()) std::cout << part << ", ";
+  if (!paper.arxiv.empty()) std::cout << "https://arxiv.org/abs/" << paper.arxiv;
   std::cout << "\nfamily: " << paper.family << '\n';
   if (!paper.built) {
     std::cout << "\nlisted, but not built yet; etude list built shows those that are\n";
