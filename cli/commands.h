@@ -57,8 +57,10 @@ bool is_file_name(const std::string& what);
 
 // train.cpp: one run
 
-/// Ctrl-C (or a hang-up, or SIGTERM): the first asks the run to save and leave, the second leaves at once.
-void catch_interrupts();
+inline constexpr std::string_view kSaving = "\nfinishing this step and saving; once more leaves at once\n";
+/// Ctrl-C (or a hang-up, or SIGTERM): the first asks to leave in order, and is answered on a terminal; the second
+/// leaves at once. `said` lives as long as the program.
+void catch_interrupts(std::string_view said);
 bool interrupted();
 
 /// Trains with a live line (or JSON lines on standard output) and says how it ended. Returns the exit code.

@@ -235,7 +235,7 @@ class Comparison {
 
   /// Trains what is missing. Returns the exit code of the first run that failed, or 0.
   int train() {
-    catch_interrupts();
+    catch_interrupts(kSaving);
     const size_t done_before = count(Job::State::finished);
     LiveLine live;
     int status = 0;

@@ -41,6 +41,7 @@ std::vector<std::string> libraries() {
     if (!wanted) continue;
     const size_t begin = line.find_first_not_of(" -");
     line = line.substr(begin, line.find(" (", begin) - begin);
+    line = line.substr(0, line.find(" for Intel"));
     if (const size_t at = line.find("MKL-DNN"); at != std::string::npos) line.replace(at, 7, "oneDNN (MKL-DNN)");
     names.push_back(line);
   }

@@ -16,7 +16,7 @@ struct Options {
 std::string ejected(const Recipe& recipe, const Options& o) {
   const std::string name = o.file.empty() ? "FILE" : o.file;
   return "# " + recipe.method + "/" + recipe.arm + ", profile " + o.profile + ": " + recipe.options.about +
-         "\n# Every default is written out; `etude show " + recipe.method +
+         "\n# Every default is written out; `etude show " + recipe.method + " --keys" +
          "` explains the options.\n#\n#   etude check " + name + "\n#   etude train " + name + "\n\n" +
          to_toml(recipe.resolved);
 }

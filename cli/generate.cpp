@@ -121,8 +121,9 @@ void add_generate(CLI::App& app, Session& session) {
   command->add_option("--seed", o->seed, "of the draws")->check(whole(0, INT64_MAX))->capture_default_str();
   command->add_option("--net", o->net, "which of the run's nets")->capture_default_str();
   command->callback([&session, o] {
-    catch_interrupts();
+    catch_interrupts("");
     generate(*o, session);
+    if (interrupted()) session.status = static_cast<int>(Code::interrupted);
   });
 }
 

@@ -96,12 +96,21 @@ Error usage_error(const CLI::App& app, const CLI::ParseError& error, int argc, c
   return Error(Code::usage, in_our_words(error), place, help);
 }
 
+/// ": 4000000000000 bytes are wanted at once", from LibTorch's message.
+std::string wanted(const std::string& message) {
+  const std::string before = "tried to allocate ";
+  const size_t at = message.find(before);
+  if (at == std::string::npos) return "";
+  return ": " + message.substr(at + before.size(), message.find(" bytes", at) - at - before.size()) +
+         " bytes are wanted at once";
+}
+
 /// LibTorch's complaint, without its stack.
 Error from_torch(const c10::Error& error) {
   std::string what = error.what_without_backtrace();
   what = what.substr(0, what.find('\n'));
   if (what.find("allocate memory") != std::string::npos)
-    return Error(Code::device, "out of memory: " + what, "",
+    return Error(Code::device, "out of memory" + wanted(what), "",
                  "a smaller source.batch or net, fewer replicas, or compare with --jobs 1");
   return Error(Code::internal, "LibTorch: " + what, "", "please report it with the command and the recipe");
 }
@@ -118,6 +127,7 @@ int run(int argc, char** argv) {
       "Each command's --help has more.");
   app.require_subcommand(1);
   app.fallthrough();
+  app.set_help_flag("-h,--help", "this help");
   app.set_help_all_flag("--help-all", "help of all commands");
   Session session;
   Globals globals;

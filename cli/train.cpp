@@ -17,13 +17,13 @@ namespace etude::cli {
 namespace {
 
 std::atomic<int> interrupts{0};
+std::string_view answer;  ///< set before the handler is
 
 /// Only what a signal handler may do.
 void on_interrupt(int) {
   if (++interrupts > 1) _exit(static_cast<int>(Code::interrupted));
   if (isatty(STDERR_FILENO) == 0) return;
-  static constexpr std::string_view kText = "\nfinishing this step and saving; once more leaves at once\n";
-  [[maybe_unused]] const ssize_t n = write(STDERR_FILENO, kText.data(), kText.size());
+  [[maybe_unused]] const ssize_t n = write(STDERR_FILENO, answer.data(), answer.size());
 }
 
 nlohmann::json to_json(const std::map<std::string, double>& values) {
@@ -135,7 +135,8 @@ void train(const RunOptions& o, Session& session) {
 
 }  // namespace
 
-void catch_interrupts() {
+void catch_interrupts(std::string_view said) {
+  answer = said;
   struct sigaction action {};
   action.sa_handler = on_interrupt;
   action.sa_flags = SA_RESTART;
@@ -145,7 +146,7 @@ void catch_interrupts() {
 bool interrupted() { return interrupts > 0; }
 
 int run_and_tell(const Recipe& recipe, Session& session, RunSettings settings) {
-  catch_interrupts();
+  catch_interrupts(kSaving);
   leave_with_parent();
   settings.interrupted = interrupted;
   if (session.json) tell_start(recipe, run_directory(recipe, settings.out));

@@ -32,6 +32,8 @@ expect 0 'checkpoint.keep  *= 2  *# default' "${arm[@]}"
 # check says all sizes and writes nothing; what is too large is not tried.
 expect 0 'lm_head\|embed_tokens' check noloco --profile smoke
 expect 0 'exchange (noloco)' check noloco --profile smoke --data builtin:web
+expect 0 'warning: noloco: alpha = 0.9 with gamma = 3.9 .*= 0.38' check noloco --profile smoke with.0.alpha=0.9 with.0.gamma=3.9
+expect 8 'bytes are wanted' check noloco --profile smoke net.model.dim=1000000
 expect 0 'not measured' check noloco --profile paper
 [ "$(find . -type f ! -name '.*')" = "" ] || fail "something was written: $(find . -type f)"
 
