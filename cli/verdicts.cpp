@@ -82,6 +82,15 @@ std::string report_path(const report::Comparison& c, const std::string& out) {
   return out + "/" + file_name(c.method) + "-report/" + file_name(name) + ".html";
 }
 
+const Simulation& find_simulation(const Registry& registry, const std::string& kind, const std::string& method) {
+  const auto found = registry.simulations().find(kind);
+  if (found != registry.simulations().end()) return found->second;
+  std::vector<std::string> known;
+  for (const auto& [name, simulation] : registry.simulations()) known.push_back(name);
+  throw Error(Code::config, "there is no simulation '" + kind + "'", "methods/" + method + "/claims.toml",
+              did_you_mean(kind, known, "the method's register function names those that there are"));
+}
+
 }  // namespace
 
 report::Claims read_claims(const std::string& slug) {
@@ -131,6 +140,9 @@ report::Comparison compared(const std::string& method, const std::string& profil
   }
   c.runs = std::move(runs);
   c.verdicts = report::judge_all(c.claims, c.runs, profile);
+  for (size_t i = 0; i < c.verdicts.size(); ++i)
+    if (const std::string& kind = c.claims.claims[i].simulation; !kind.empty())
+      c.verdicts[i].simulation = find_simulation(registry, kind, method).run(0);
   return c;
 }
 

@@ -17,7 +17,7 @@ const std::vector<std::string> kKinds = {"superiority", "equivalence", "trend", 
 const std::vector<std::string> kAxes = {"steps", "samples", "tokens", "flops", "bytes", "messages", "seconds"};
 
 struct ClaimOptions {
-  std::string id, text, source, kind = "superiority", expression, unit, note, profile;
+  std::string id, text, source, kind = "superiority", expression, unit, note, profile, simulation;
   std::optional<double> margin, band;
   template <class V>
   void fields(V& v) {
@@ -31,6 +31,7 @@ struct ClaimOptions {
     v("unit", unit, "of the expression");
     v("note", note, "what to know when reading it; for 'not shown': what stands in");
     v("profile", profile, "the size that has its arms, where it is not the file's");
+    v("simulation", simulation, "for 'not shown': whose table stands in");
   }
 };
 
@@ -132,6 +133,8 @@ Claim make_claim(const ClaimOptions& options, const Config& table, std::string_v
   require(options.band.has_value() == band, "band",
           name + " is of kind '" + options.kind + "' and has " + (options.band ? "a band" : "no band"),
           "superiority and trend have a margin, equivalence has a band");
+  require(!shown || options.simulation.empty(), "simulation", name + " is measured and names a simulation",
+          "a simulation stands in for what is 'not shown'");
   Claim claim{options.id,
               options.text,
               options.source,
@@ -139,6 +142,7 @@ Claim make_claim(const ClaimOptions& options, const Config& table, std::string_v
               options.unit,
               options.note,
               options.profile,
+              options.simulation,
               options.expression,
               options.margin.value_or(0),
               options.band.value_or(0),

@@ -18,6 +18,7 @@
 //   expression = 'value(none) - value(noloco)'
 //   margin = 0.02                       superiority, trend: more than this
 //   band = 0.01                         equivalence: between -band and band
+//   simulation = "noloco/latency"       not shown: whose table stands in
 //
 // Every option is listed with its help in claims.cpp.
 
@@ -26,6 +27,7 @@
 #include <string_view>
 #include <vector>
 
+#include "etude/base/number_table.h"
 #include "etude/report/expression.h"
 #include "etude/report/run_record.h"
 #include "etude/report/statistics.h"
@@ -34,6 +36,7 @@ namespace etude::report {
 
 struct Claim {
   std::string id, text, source, kind = "superiority", unit, note, profile;
+  std::string simulation;  ///< kind of the registry; empty: none
   std::string expression;  ///< as written
   double margin = 0, band = 0;
   Expression parsed;  ///< empty for claims that are not shown
@@ -81,11 +84,12 @@ struct Verdict {
   Outcome outcome = Outcome::inconclusive;
   std::vector<Seed> seeds;  ///< value of the expression for each paired seed
   Interval interval;
-  double margin = 0;                    ///< or half width of the band
-  std::optional<int64_t> seeds_needed;  ///< inconclusive without a reason: how many would decide; nothing: more
-                                        ///< than kMostSeeds
-  std::string reason;                   ///< why there is nothing to judge, if so
-  std::string caution;                  ///< what to keep in mind
+  double margin = 0;                      ///< or half width of the band
+  std::optional<int64_t> seeds_needed;    ///< inconclusive without a reason: how many would decide; nothing: more
+                                          ///< than kMostSeeds
+  std::string reason;                     ///< why there is nothing to judge, if so
+  std::string caution;                    ///< what to keep in mind
+  std::optional<NumberTable> simulation;  ///< what stands in for a measurement; filled by whoever can run it
 };
 
 /// Superiority and trend hold when the whole 95 % interval lies above the margin and fail when it lies

@@ -82,6 +82,7 @@ TEST(ClaimsFile, MistakesAreNamedWithTheirPlace) {
       {claim + "expression = '1'\nmargin = 1\nband = 1\n", "c.toml:6:1", "a band"},
       {claim + "kind = 'not shown'\n", "c.toml:1:1", "has no note"},
       {claim + "kind = 'not shown'\nnote = 'n'\nexpression = '1'\n", "c.toml:6:1", "has an expression"},
+      {claim + "expression = '1'\nmargin = 1\nsimulation = 's'\n", "c.toml:6:1", "names a simulation"},
       {claim + "expression = 'value(a) +'\nmargin = 1\n", "c.toml:4:25", "found end"},
       {claim + "expression = '''\n  value(a)\n  + valu(b)'''\nmargin = 1\n", "c.toml:6:5", "unknown function 'valu'"},
       {claim + "expression = \"value(\\\"a\\\") ? 1\"\nmargin = 1\n", "c.toml:4:28", "unexpected '?'"},

@@ -164,8 +164,22 @@ class Page {
     html += interval_svg(v);
     if (v.outcome != Outcome::not_shown) html += element("p", "measured", escaped(measured_text(v))) + "\n";
     for (const auto& remark : remarks(v, said)) html += element("p", "remark", escaped(remark)) + "\n";
+    if (v.simulation) html += simulated(*v.simulation);
     if (!v.expression.empty()) html += element("p", "expression", element("code", escaped(v.expression))) + "\n";
     return html + "</article>\n";
+  }
+
+  static std::string simulated(const NumberTable& table) {
+    std::string html = "<div class=\"scroll\"><table class=\"simulated\">\n" +
+                       element("caption", "Simulated: " + escaped(table.title)) + "\n<tr>";
+    for (const auto& column : table.columns) html += "<th scope=\"col\">" + escaped(column) + "</th>";
+    html += "</tr>\n";
+    for (const auto& row : table.rows) {
+      html += "<tr>";
+      for (const double value : row) html += element("td", escaped(significant(value, kSimulatedDigits)));
+      html += "</tr>\n";
+    }
+    return html + "</table></div>\n";
   }
 
   /// The claims' metrics; without any, everything that was evaluated; and the training loss.

@@ -145,6 +145,28 @@ Interval read_interval(const JsonObject& json) {
   return interval;
 }
 
+Json table_json(const NumberTable& table) {
+  Json columns = Json::array();
+  for (size_t i = 0; i < table.columns.size(); ++i) {
+    Json values = Json::array();
+    for (const auto& row : table.rows) values.push_back(Json(number_or_null(row[i])));
+    columns.push_back(Json{{"name", table.columns[i]}, {"values", values}});
+  }
+  return {{"title", table.title}, {"columns", columns}};
+}
+
+NumberTable read_table(const JsonObject& json) {
+  NumberTable table{json.string("title"), {}, {}};
+  for (const auto& column : json.objects("columns")) {
+    const auto values = column.list("values");
+    if (table.columns.empty()) table.rows.resize(values.size());
+    if (values.size() != table.rows.size()) json.fail("the columns of a table have different lengths");
+    for (size_t i = 0; i < values.size(); ++i) table.rows[i].push_back(values[i]);
+    table.columns.push_back(column.string("name"));
+  }
+  return table;
+}
+
 Json verdict_json(const Verdict& v) {
   Json seeds = Json::array();
   for (const auto& s : v.seeds) seeds.push_back({{"seed", s.seed}, {"value", number_or_null(s.value)}});
@@ -157,6 +179,7 @@ Json verdict_json(const Verdict& v) {
   if (v.seeds_needed) json["seeds_needed"] = *v.seeds_needed;
   json["reason"] = v.reason;
   json["caution"] = v.caution;
+  if (v.simulation) json["simulation"] = table_json(*v.simulation);
   return json;
 }
 
@@ -178,6 +201,7 @@ Verdict read_verdict(const JsonObject& json) {
   if (json.has("seeds_needed")) v.seeds_needed = json.integer("seeds_needed");
   v.reason = json.string("reason");
   v.caution = json.string("caution");
+  if (json.has("simulation")) v.simulation = read_table(json.object("simulation"));
   return v;
 }
 
@@ -246,6 +270,20 @@ std::string verdicts_table(const Results& results) {
             std::string(outcome_name(v.outcome)) + "** | " + markdown(measured_text(v));
     for (const auto& remark : remarks(v)) text += "; " + markdown(remark);
     text += " |\n";
+  }
+  return text;
+}
+
+std::string simulation_table(const NumberTable& table) {
+  std::string text = "Simulated: " + markdown(table.title) + ".\n\n|";
+  for (const auto& column : table.columns) text += " " + markdown(column) + " |";
+  text += "\n|";
+  for (size_t i = 0; i < table.columns.size(); ++i) text += "---|";
+  text += "\n";
+  for (const auto& row : table.rows) {
+    text += "|";
+    for (const double value : row) text += " " + significant(value, kSimulatedDigits) + " |";
+    text += "\n";
   }
   return text;
 }
@@ -404,6 +442,8 @@ Results read_results(const std::string& path) { return parse_results(file::read(
 std::string results_table(const Results& results) {
   std::string text = arms_table(results);
   if (!results.verdicts.empty()) text += "\n" + verdicts_table(results);
+  for (const auto& v : results.verdicts)
+    if (v.simulation) text += "\n" + simulation_table(*v.simulation);
   text += "\nMean ± standard deviation over " + seeds_range(results) +
           (results.reference.empty() ? "" : "; difference: paired by seed, with its 95 % interval") + ". Profile " +
           markdown(results.profile) + ", " + markdown(results.date) + ", commit " +

@@ -99,6 +99,7 @@ TEST(ResultsFile, SurvivesToTheBit) {
   c.runs[1].cost["seconds"] = 1.0 / 3;
   c.verdicts[0].seeds_needed = 12;
   c.verdicts[0].caution = "\"quotes\" and \\ and ü";
+  c.verdicts[0].simulation = NumberTable{"a clock", {"replicas", "ratio | x"}, {{8, 5.8123}, {64, 1.0 / 3}}};
   const Results results = summarise(c);
   const std::string text = to_json(results);
   const Results again = parse_results(text, "results.json");
@@ -109,6 +110,13 @@ TEST(ResultsFile, SurvivesToTheBit) {
   EXPECT_EQ(again.verdicts[0].interval.low, results.verdicts[0].interval.low);
   EXPECT_EQ(again.verdicts[0].seeds_needed, 12);
   EXPECT_EQ(again.verdicts[0].caution, c.verdicts[0].caution);
+  ASSERT_TRUE(again.verdicts[0].simulation.has_value());
+  EXPECT_EQ(again.verdicts[0].simulation->columns, c.verdicts[0].simulation->columns);
+  EXPECT_EQ(again.verdicts[0].simulation->rows, c.verdicts[0].simulation->rows);
+  EXPECT_NE(
+      results_table(again).find("Simulated: a clock.\n\n| replicas | ratio \\| x |\n|---|---|\n| 8.00 | 5.81 |\n"),
+      std::string::npos)
+      << results_table(again);
   EXPECT_EQ(again.claims_sha256, c.claims.sha256);
   EXPECT_EQ(again.machine, c.machine);
   EXPECT_EQ(results_table(again), results_table(results));

@@ -78,6 +78,7 @@ Config resolve(RecipeOptions o, const Registry& registry) {
 std::string Recipe::hash() const {
   Config without = resolved;
   without.erase("seed");
+  without.erase("about");
   return file::sha256(to_sorted_json(without)).substr(0, 12);
 }
 

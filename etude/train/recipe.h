@@ -108,7 +108,7 @@ struct Recipe {
   RecipeOptions options;
   Config written;   ///< what was said, each value with its place; options left to their defaults are absent
   Config resolved;  ///< canonical; reading it again gives the same recipe
-  /// First 12 hexadecimal digits of the SHA-256 of everything but the seed.
+  /// First 12 hexadecimal digits of the SHA-256 of everything but the seed and the line about it.
   std::string hash() const;
   /// "<method>-<arm>/<hash>-s<seed>"
   std::string run_name() const;
