@@ -19,15 +19,6 @@ TIMED := setup/timed.sh
 JOBS_MAX := $(shell awk '/MemAvailable/ { n = int($$2 / 1500000); print n < 1 ? 1 : n }' /proc/meminfo)
 JOBS_RUN := $(shell n='$(JOBS)'; m='$(JOBS_MAX)'; [ "$$n" -lt "$${m:-1}" ] && echo "$$n" || echo "$${m:-1}")
 
-# ./etude can't be a link while the library's folder has that name.
-ifeq ($(wildcard etude/base),)
-  PROGRAM := ./etude
-  LINK := ln -sfn $(BUILD)/etude etude
-else
-  PROGRAM := $(BUILD)/etude
-  LINK := true
-endif
-
 .PHONY: help demo build test test-all clean format lint packages-demo packages-test libtorch
 .NOTPARALLEL:
 
@@ -35,14 +26,13 @@ help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
 
 demo: build
-	$(PROGRAM) compare noloco --profile small
-	@report=$$(ls -t runs/*/*.html 2> /dev/null | head -n 1); \
-	  [ -z "$$report" ] || echo "The report, for a browser: $(CURDIR)/$$report"
+	./etude compare noloco --profile small
+	@echo "The report, for a browser: file://$(CURDIR)/runs/noloco-report/small.html"
 
 build: packages-demo libtorch
 	@$(TIMED) configure cmake --preset $(PRESET) -DETUDE_TESTS=OFF -DETUDE_BENCH=OFF
 	@$(TIMED) build ninja -C $(BUILD) -j $(JOBS_RUN) etude
-	@$(LINK)
+	@ln -sfn $(BUILD)/etude etude
 
 test: packages-test libtorch
 	@$(TIMED) configure cmake --preset $(PRESET) -DETUDE_TESTS=ON

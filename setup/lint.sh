@@ -9,7 +9,7 @@ mkdir -p "$build/lint"
 sed -E 's/-include [^ ]*cmake_pch\.hxx//; s/ -fpch-preprocess| -Winvalid-pch| -Werror//g; s/ -Wno-[a-z-]+//g' \
   "$build/compile_commands.json" > "$build/lint/compile_commands.json"
 if [ $# -eq 0 ]; then
-  mapfile -t files < <(git ls-files '*.cpp' | grep -E '^(etude|src|methods|cli)/' | grep -v '_test\.cpp$')
+  mapfile -t files < <(git ls-files '*.cpp' | grep -E '^(src|methods|cli)/' | grep -v '_test\.cpp$')
   set -- "${files[@]}"
 fi
 printf '%s\0' "$@" | xargs -0 -n 1 -P "$(nproc)" clang-tidy --quiet -p "$build/lint"
