@@ -14,6 +14,7 @@
 #include "cli/verdicts.h"
 #include "etude/base/file.h"
 #include "etude/base/log.h"
+#include "etude/base/text.h"
 #include "etude/report/run_record.h"
 
 namespace etude::cli {
@@ -228,7 +229,9 @@ class Comparison {
       if (job.state != Job::State::running) continue;
       const Heard& heard = job.child->heard();
       running += (running.empty() ? "" : ", ") + job.name() +
-                 (heard.any ? " " + human_count(heard.done) + "/" + human_count(heard.of) : " starts");
+                 (heard.any ? " " + human_count(heard.done) + "/" + human_count(heard.of) + " loss " +
+                                  rounded_number(heard.loss, 3)
+                            : " starts");
     }
     return text + running + " | ETA " + human_time(seconds_left());
   }

@@ -42,14 +42,10 @@ endfunction()
 
 function(check_tree root out)
   set(bad "")
-  foreach(home ${root} ${root}/src)
-    file(GLOB_RECURSE sources ${home}/etude/*.h ${home}/etude/*.cpp)
-    list(APPEND all ${sources})
-  endforeach()
+  file(GLOB_RECURSE all ${root}/src/etude/*.h ${root}/src/etude/*.cpp)
   file(GLOB_RECURSE more ${root}/methods/*.h ${root}/methods/*.cpp ${root}/cli/*.h ${root}/cli/*.cpp
     ${root}/tests/*.h ${root}/tests/*.cpp ${root}/bench/*.cpp)
   list(APPEND all ${more})
-  list(REMOVE_DUPLICATES all)
   foreach(file ${all})
     file(RELATIVE_PATH name ${root} ${file})
     string(REGEX REPLACE "^src/" "" name ${name})
@@ -101,8 +97,8 @@ endfunction()
 
 # The check itself finds what it is for.
 file(REMOVE_RECURSE ${WORK})
-file(WRITE ${WORK}/etude/nn/a.h "#include <torch/torch.h>\n#include \"etude/train/trainer.h\"\n")
-file(WRITE ${WORK}/etude/base/b.h "#include <ATen/ATen.h>\n")
+file(WRITE ${WORK}/src/etude/nn/a.h "#include <torch/torch.h>\n#include \"etude/train/trainer.h\"\n")
+file(WRITE ${WORK}/src/etude/base/b.h "#include <ATen/ATen.h>\n")
 file(WRITE ${WORK}/methods/x/x.cpp "#include \"methods/y/y.h\"\n#include \"methods/x/x.h\"\n")
 file(WRITE ${WORK}/methods/x/loop.cpp "  for (int64_t step = 0; step < steps; ++step) {\n    optimizer->step(lr);
   noise = torch::randn({2});\n#include <fstream>\n  for (const Parameter& p : step.parameters()) mean(p);\n")

@@ -157,11 +157,12 @@ NoLoCo::NoLoCo(const Options& options)
     : Meeting("noloco", options.every, options.group),
       outer_{options.alpha, options.beta, options.gamma.value_or(options.beta), options.outer == "nesterov"},
       path_(options.path) {
-  if (path_ == "one" && outer_.gamma != outer_.beta)
+  if (path_ == "one" && outer_.gamma != outer_.beta && outer_.gamma != 0)
     throw Error(
         Code::config,
         "path = \"one\" with gamma = " + plain_number(outer_.gamma) + " and beta = " + plain_number(outer_.beta),
-        "technique noloco", "theta alone is enough for gamma = beta only: set path = \"two\", or leave gamma out");
+        "technique noloco",
+        "one tensor is enough for gamma = beta and for gamma = 0 only: set path = \"two\", or leave gamma out");
 }
 
 void NoLoCo::start(Step& step) {
@@ -173,14 +174,18 @@ void NoLoCo::start(Step& step) {
          rounded_number(stable_bound(outer_.alpha)));
 }
 
-bool NoLoCo::one_tensor(const Step& step) const {
-  return path_ == "one" || (path_ == "auto" && outer_.gamma == outer_.beta && group_size(step) < step.replicas());
+NoLoCo::Travels NoLoCo::travels(const Step& step) const {
+  const bool all_meet = group_size(step) == step.replicas();
+  if (path_ == "two") return Travels::progress_and_phi;
+  if (outer_.gamma == 0 || (path_ == "auto" && all_meet)) return Travels::progress;
+  return outer_.gamma == outer_.beta ? Travels::theta : Travels::progress_and_phi;
 }
 
 std::vector<Tensor> NoLoCo::offer(Step& step) {
   const auto parameters = step.all_parameters();
-  if (one_tensor(step)) return values_of(parameters);
+  if (travels(step) == Travels::theta) return values_of(parameters);
   std::vector<Tensor> both = progress(step);
+  if (travels(step) == Travels::progress) return both;
   auto state = step.store().under("noloco");
   for (const Parameter& p : parameters) both.push_back(state.tensor("phi/" + p.name));
   return both;
@@ -193,10 +198,16 @@ void NoLoCo::take(Step& step, const std::vector<Tensor>& mean) {
     const Tensor theta = parameters[i].value.detach();
     const Tensor& phi = state.tensor("phi/" + parameters[i].name);
     const Tensor& m = state.tensor("m/" + parameters[i].name);
-    if (one_tensor(step))
-      outer_step_one(theta, phi, m, mean[i], outer_);
-    else
-      outer_step(theta, phi, m, mean[i], mean[parameters.size() + i] - phi, outer_);
+    switch (travels(step)) {
+      case Travels::theta:
+        outer_step_one(theta, phi, m, mean[i], outer_);
+        break;
+      case Travels::progress:
+        follow(theta, phi, m, outer_.beta * mean[i], outer_);
+        break;
+      case Travels::progress_and_phi:
+        outer_step(theta, phi, m, mean[i], mean[parameters.size() + i] - phi, outer_);
+    }
   }
 }
 

@@ -64,7 +64,8 @@ struct Options {
     v("gamma", gamma, within(0, 4), "pull towards the group's mean; default: beta");
     v("outer", outer, one_of({"heavyball", "nesterov"}), "how phi follows m; the authors' code is heavyball");
     v("path", path, one_of({"auto", "one", "two"}),
-      "tensors exchanged: theta (needs gamma = beta), or theta - phi and phi; auto: one where it is enough");
+      "tensors exchanged: one (theta, or theta - phi for gamma = 0), or theta - phi and phi; auto: one where it is "
+      "enough");
   }
 };
 
@@ -146,8 +147,10 @@ class NoLoCo : public Meeting {
   void take(Step& step, const std::vector<Tensor>& mean) override;
 
  private:
-  /// One tensor travels: theta. In a group of all, where phibar = phi, two keep the arithmetic that of DiLoCo.
-  bool one_tensor(const Step& step) const;
+  /// theta is enough for gamma = beta, theta - phi where nothing pulls: for gamma = 0, and in a group of all, where
+  /// phibar = phi and the arithmetic stays that of DiLoCo.
+  enum class Travels { theta, progress, progress_and_phi };
+  Travels travels(const Step& step) const;
   Outer outer_;
   std::string path_;
 };

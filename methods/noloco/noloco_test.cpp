@@ -314,6 +314,13 @@ TEST(NoLoCo, OnlyPartnersSpeak) {
   EXPECT_EQ(pairs.counters[Unit::messages], 4 * 4);
   EXPECT_EQ(pairs.counters[Unit::rounds], 4);
   EXPECT_EQ(pairs.counters[Unit::bytes], 4 * 4 * parameters() * 8);
+  // Without a pull theta - phi is all that is needed; the other path gives the same bits for twice the bytes.
+  const Fit unpulled = fit(stage("kind = 'noloco'\nevery = 2\ngamma = 0"));
+  const Fit both = fit(stage("kind = 'noloco'\nevery = 2\ngamma = 0\npath = 'two'"));
+  EXPECT_EQ(unpulled.counters[Unit::bytes], pairs.counters[Unit::bytes]);
+  EXPECT_EQ(both.counters[Unit::bytes], 2 * pairs.counters[Unit::bytes]);
+  expect_same(unpulled, both, "gamma = 0");
+  expect_same(unpulled, fit(stage("kind = 'noloco'\nevery = 2\ngamma = 0\npath = 'one'")), "gamma = 0, path one");
   // Five replicas: one of them is alone each time.
   const Fit odd = fit(stage("kind = 'noloco'\nevery = 2", 5));
   EXPECT_EQ(odd.counters[Unit::messages], 4 * 4);

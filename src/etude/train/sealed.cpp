@@ -2,12 +2,14 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <bit>
 #include <charconv>
 #include <cmath>
+#include <filesystem>
 
 #include "etude/base/error.h"
 #include "etude/base/file.h"
@@ -97,7 +99,11 @@ void restore_portable(nlohmann::json& value, int depth) {
 class Draft::Claim {
  public:
   Claim(const std::string& path, int how) : fd_(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
-    holds_ = fd_ >= 0 && flock(fd_, LOCK_EX | how) == 0;
+    // Another process may have removed it, and its writer made it anew, between opening and locking.
+    struct stat locked {
+    }, there{};
+    holds_ = fd_ >= 0 && flock(fd_, LOCK_EX | how) == 0 && fstat(fd_, &locked) == 0 &&
+             stat(path.c_str(), &there) == 0 && locked.st_dev == there.st_dev && locked.st_ino == there.st_ino;
   }
   ~Claim() {
     if (fd_ >= 0) ::close(fd_);
@@ -234,8 +240,9 @@ void remove_leftovers(const std::string& parent) {
     for (const std::string& name : file::list(parent)) {
       const std::string path = parent + "/" + name;
       if (!file::is_temporary(name)) continue;
-      if (file::is_directory(path) && !Draft::Claim(path, LOCK_NB).holds()) continue;
-      file::remove_all(path);
+      const Draft::Claim claim(path, LOCK_NB);  // held until all of it is gone
+      if (claim.holds() || std::filesystem::is_regular_file(std::filesystem::symlink_status(path)))
+        file::remove_all(path);
     }
   } catch (const Error& error) {
     note(error.what());
