@@ -51,9 +51,12 @@ TEST_P(AttentionCases, IsSoftmaxOfScaledProducts) {
   test::expect_gradients([&] { return attention(q, k, v, mask); }, {q, k, v});
 }
 
-INSTANTIATE_TEST_SUITE_P(All, AttentionCases, ::testing::Values(Case{2, 2, false}, Case{4, 2, false}, Case{3, 1, false}, Case{2, 2, true}, Case{4, 2, true}),
+INSTANTIATE_TEST_SUITE_P(All, AttentionCases,
+                         ::testing::Values(Case{2, 2, false}, Case{4, 2, false}, Case{3, 1, false}, Case{2, 2, true},
+                                           Case{4, 2, true}),
                          [](const auto& example) {
-                           return std::to_string(example.param.H) + "_queries_" + std::to_string(example.param.G) + "_keys" + (example.param.packed ? "_packed" : "");
+                           return std::to_string(example.param.H) + "_queries_" + std::to_string(example.param.G) +
+                                  "_keys" + (example.param.packed ? "_packed" : "");
                          });
 
 TEST(Attention, OneSegmentPerRowNeedsNoMask) {
@@ -79,7 +82,8 @@ TEST(Attention, BlockIsProjectionsRotationAndHeadsSideBySide) {
     at::NoGradGuard no_grad;
     for (const auto& p : block->named_parameters()) p.value().copy_(random(p.value().sizes(), p.key(), 0.5));
   }
-  EXPECT_EQ(block->named_parameters().keys(), (std::vector<std::string>{"q_proj.weight", "k_proj.weight", "v_proj.weight", "o_proj.weight"}));
+  EXPECT_EQ(block->named_parameters().keys(),
+            (std::vector<std::string>{"q_proj.weight", "k_proj.weight", "v_proj.weight", "o_proj.weight"}));
   Rotary rotary(E, T, 10000);
   const Tensor x = random({2, T, D}, "x");
   const Rotation rotation = rotary.from_start(T, x.options());

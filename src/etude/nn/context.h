@@ -38,9 +38,9 @@ struct Ctx {
   uint64_t seed = 0;
   int64_t step = 0;
   bool train = false;
-  Tensor id_B = {};        ///< sample ids: a sample's dropout mask does not depend on its neighbours
+  Tensor id_B = {};  ///< sample ids: a sample's dropout mask does not depend on its neighbours
   Taps* taps = nullptr;
-  Terms* aux = nullptr;    ///< layers append terms here (router balance, ...)
+  Terms* aux = nullptr;  ///< layers append terms here (router balance, ...)
   /// The stream of a sample at a site (a block's name): the same at any batch split or rank count.
   Rng rng(Purpose purpose, int64_t item, std::string_view site) const {
     return Rng(Key{seed, purpose, step, item}).fork(site);

@@ -29,7 +29,8 @@ bool counts_from_zero(const Tensor& position_BT) {
 void check(const DecoderOptions& o, const Config& table) {
   const auto place = [&](const char* key) {
     const Config* value = table.find(key);
-    return value && value->origin.kind != Origin::Kind::none ? value->origin.text() : std::string("net decoder, ") + key;
+    return value && value->origin.kind != Origin::Kind::none ? value->origin.text()
+                                                             : std::string("net decoder, ") + key;
   };
   const auto number = [](int64_t n) { return std::to_string(n); };
   if (o.dim % o.heads != 0) {
@@ -37,20 +38,24 @@ void check(const DecoderOptions& o, const Config& table) {
                 "each head is dim / heads wide: choose a divisor of " + number(o.dim));
   }
   if (o.heads % o.kv_heads_or_default() != 0) {
-    throw Error(Code::config, "kv_heads = " + number(o.kv_heads_or_default()) + " does not divide heads = " + number(o.heads), place("kv_heads"),
-                "heads share keys and values in equal groups: choose a divisor of " + number(o.heads));
+    throw Error(
+        Code::config, "kv_heads = " + number(o.kv_heads_or_default()) + " does not divide heads = " + number(o.heads),
+        place("kv_heads"), "heads share keys and values in equal groups: choose a divisor of " + number(o.heads));
   }
   if ((o.dim / o.heads) % 2 != 0) {
-    throw Error(Code::config, "a head is dim / heads = " + number(o.dim / o.heads) + " wide, which is odd", place("heads"),
-                "rotary positions turn pairs: make dim / heads even");
+    throw Error(Code::config, "a head is dim / heads = " + number(o.dim / o.heads) + " wide, which is odd",
+                place("heads"), "rotary positions turn pairs: make dim / heads even");
   }
 }
 
 DecoderLayer::DecoderLayer(const std::string& name, const DecoderOptions& o)
     : tap_(name + ".output"), attention_site_(name + ".self_attn"), mlp_site_(name + ".mlp"), dropout_(o.dropout) {
-  input_layernorm = register_module("input_layernorm", std::make_shared<RmsNorm>(name + ".input_layernorm", o.dim, o.norm_eps));
-  self_attn = register_module("self_attn", std::make_shared<Attention>(name + ".self_attn", o.dim, o.heads, o.kv_heads_or_default()));
-  post_attention_layernorm = register_module("post_attention_layernorm", std::make_shared<RmsNorm>(name + ".post_attention_layernorm", o.dim, o.norm_eps));
+  input_layernorm =
+      register_module("input_layernorm", std::make_shared<RmsNorm>(name + ".input_layernorm", o.dim, o.norm_eps));
+  self_attn = register_module(
+      "self_attn", std::make_shared<Attention>(name + ".self_attn", o.dim, o.heads, o.kv_heads_or_default()));
+  post_attention_layernorm = register_module(
+      "post_attention_layernorm", std::make_shared<RmsNorm>(name + ".post_attention_layernorm", o.dim, o.norm_eps));
   mlp = register_module("mlp", std::make_shared<SwiGlu>(name + ".mlp", o.dim, o.ffn_or_default()));
 }
 
@@ -66,21 +71,26 @@ Tensor DecoderLayer::forward(const Tensor& x_BTD, const Rotation& rotation, cons
 Decoder::Decoder(const DecoderOptions& options)
     : options_((check(options), options)), rotary_(options.dim / options.heads, options.length, options.rope_theta) {
   auto model = register_module("model", std::make_shared<torch::nn::Module>());
-  embed_tokens_ = model->register_module("embed_tokens", std::make_shared<Embedding>("model.embed_tokens", options_.vocab, options_.dim));
+  embed_tokens_ = model->register_module(
+      "embed_tokens", std::make_shared<Embedding>("model.embed_tokens", options_.vocab, options_.dim));
   auto layers = model->register_module("layers", std::make_shared<torch::nn::Module>());
   for (int64_t i = 0; i < options_.layers; ++i) {
     const std::string number = std::to_string(i);
-    layers_.push_back(layers->register_module(number, std::make_shared<DecoderLayer>("model.layers." + number, options_)));
+    layers_.push_back(
+        layers->register_module(number, std::make_shared<DecoderLayer>("model.layers." + number, options_)));
   }
   norm_ = model->register_module("norm", std::make_shared<RmsNorm>("model.norm", options_.dim, options_.norm_eps));
-  if (!options_.tied) lm_head_ = register_module("lm_head", std::make_shared<Linear>("lm_head", options_.dim, options_.vocab));
+  if (!options_.tied)
+    lm_head_ = register_module("lm_head", std::make_shared<Linear>("lm_head", options_.dim, options_.vocab));
 }
 
 Tensor Decoder::hidden(const Tensor& ids_BT, const Tensor& position_BT, const Tensor& segment_BT, Ctx& ctx) {
   ETUDE_CHECK(ids_BT.dim() == 2, "ids_BT has two dimensions");
   const int64_t T = ids_BT.size(1);
   if (T > options_.length) {
-    throw Error(Code::data, "a row of " + std::to_string(T) + " tokens is longer than the net's length of " + std::to_string(options_.length),
+    throw Error(Code::data,
+                "a row of " + std::to_string(T) + " tokens is longer than the net's length of " +
+                    std::to_string(options_.length),
                 "ids_BT", "raise length of the net or cut shorter rows");
   }
   Tensor x_BTD = dropout(embed_tokens_->forward(ids_BT, ctx), options_.dropout, ctx, "model.embed_tokens");
@@ -89,7 +99,8 @@ Tensor Decoder::hidden(const Tensor& ids_BT, const Tensor& position_BT, const Te
   if (!position_BT.defined() || counts_from_zero(position_BT)) {
     rotation = rotary_.from_start(T, like);
   } else {
-    require_below(position_BT, options_.length, "position_BT", "raise length of the net, or count positions from the beginning of a row");
+    require_below(position_BT, options_.length, "position_BT",
+                  "raise length of the net, or count positions from the beginning of a row");
     rotation = rotary_.at(position_BT, like);
   }
   const AttentionMask mask = causal_mask(segment_BT, like);

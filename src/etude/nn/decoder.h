@@ -52,7 +52,8 @@ struct DecoderOptions {
   /// rounded up to a multiple of 32.
   int64_t ffn_or_default() const { return ffn > 0 ? ffn : (8 * dim + 95) / 96 * 32; }
 
-  template <class V> void fields(V& v) {
+  template <class V>
+  void fields(V& v) {
     v("vocab", vocab, within(1, 1 << 24), "token ids that there are");
     v("dim", dim, within(2, 1 << 20), "model width");
     v("layers", layers, within(1, 4096), "blocks");
@@ -64,7 +65,8 @@ struct DecoderOptions {
     v("tied", tied, "the head is the transposed embedding");
     v("rope_theta", rope_theta, positive(), "base of the rotary frequencies");
     v("norm_eps", norm_eps, positive(), "epsilon of RMSNorm");
-    v("init_std", init_std, at_least(0), "standard deviation of initial weights; those that write to the residual stream get init_std / sqrt(2 layers)");
+    v("init_std", init_std, at_least(0),
+      "standard deviation of initial weights; those that write to the residual stream get init_std / sqrt(2 layers)");
   }
 };
 

@@ -58,7 +58,8 @@ Tensor reference(const DecoderOptions& o, const std::map<std::string, Tensor>& w
   const Tensor frequency = at::pow(o.rope_theta, -at::arange(0, E, 2, at::kDouble) / E);
   const Tensor angle = at::arange(T, at::kDouble).view({T, 1, 1}) * frequency;
   const auto turn = [&](const Tensor& x) {
-    const Tensor z = at::complex(x.narrow(3, 0, E / 2).contiguous(), x.narrow(3, E / 2, E / 2).contiguous()) * at::polar(at::ones_like(angle), angle);
+    const Tensor z = at::complex(x.narrow(3, 0, E / 2).contiguous(), x.narrow(3, E / 2, E / 2).contiguous()) *
+                     at::polar(at::ones_like(angle), angle);
     return at::cat({at::real(z), at::imag(z)}, 3);
   };
   const Tensor future = at::ones({T, T}, at::kBool).triu(1);
@@ -94,10 +95,12 @@ TEST(Decoder, HasTheNamesOfHuggingFace) {
   o.layers = 1;
   const std::vector<std::string> names = make_decoder(o)->named_parameters().keys();
   EXPECT_EQ(names, (std::vector<std::string>{
-                       "model.embed_tokens.weight", "model.layers.0.input_layernorm.weight", "model.layers.0.self_attn.q_proj.weight",
-                       "model.layers.0.self_attn.k_proj.weight", "model.layers.0.self_attn.v_proj.weight", "model.layers.0.self_attn.o_proj.weight",
-                       "model.layers.0.post_attention_layernorm.weight", "model.layers.0.mlp.gate_proj.weight", "model.layers.0.mlp.up_proj.weight",
-                       "model.layers.0.mlp.down_proj.weight", "model.norm.weight", "lm_head.weight"}));
+                       "model.embed_tokens.weight", "model.layers.0.input_layernorm.weight",
+                       "model.layers.0.self_attn.q_proj.weight", "model.layers.0.self_attn.k_proj.weight",
+                       "model.layers.0.self_attn.v_proj.weight", "model.layers.0.self_attn.o_proj.weight",
+                       "model.layers.0.post_attention_layernorm.weight", "model.layers.0.mlp.gate_proj.weight",
+                       "model.layers.0.mlp.up_proj.weight", "model.layers.0.mlp.down_proj.weight", "model.norm.weight",
+                       "lm_head.weight"}));
   o.tied = true;
   EXPECT_EQ(make_decoder(o)->named_parameters().keys().back(), "model.norm.weight");
 }
@@ -166,7 +169,9 @@ TEST(Decoder, InitialWeightsDependOnSeedAndNameOnly) {
     const bool residual = name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight");
     EXPECT_EQ(distance(w, wb.at(name)) == 0, !residual) << name;
   }
-  EXPECT_LT(distance(wa.at("model.layers.0.mlp.down_proj.weight") * std::sqrt(4), wb.at("model.layers.0.mlp.down_proj.weight") * std::sqrt(6)), 1e-7);
+  EXPECT_LT(distance(wa.at("model.layers.0.mlp.down_proj.weight") * std::sqrt(4),
+                     wb.at("model.layers.0.mlp.down_proj.weight") * std::sqrt(6)),
+            1e-7);
   EXPECT_GT(distance(wa.at("model.layers.0.mlp.up_proj.weight"), wa.at("model.layers.1.mlp.up_proj.weight")), 1e-3);
   b = make_decoder(o);
   b->initialise(8);
@@ -221,14 +226,21 @@ TEST(Decoder, NormsAndEmbeddingsAreNotDecayed) {
 TEST(Decoder, OffersTaps) {
   const auto net = wide(tiny());
   Taps taps;
-  taps.wanted = {"model.embed_tokens.output", "model.layers.0.output", "model.layers.1.output", "model.norm.output", "model.layers.1.mlp.down_proj.input",
-                 "lm_head.output", "no such tap"};
+  taps.wanted = {"model.embed_tokens.output",
+                 "model.layers.0.output",
+                 "model.layers.1.output",
+                 "model.norm.output",
+                 "model.layers.1.mlp.down_proj.input",
+                 "lm_head.output",
+                 "no such tap"};
   Ctx ctx;
   ctx.taps = &taps;
   const Tensor ids = some_ids(2, 4, 11), logits = net->logits(ids, {}, {}, ctx);
   EXPECT_EQ(taps.got.size(), 6u);
   EXPECT_EQ(distance(taps.got.at("lm_head.output"), logits), 0);
-  EXPECT_EQ(distance(rms_norm(taps.got.at("model.layers.1.output"), net->named_parameters()["model.norm.weight"], 1e-5), taps.got.at("model.norm.output")), 0);
+  EXPECT_EQ(distance(rms_norm(taps.got.at("model.layers.1.output"), net->named_parameters()["model.norm.weight"], 1e-5),
+                     taps.got.at("model.norm.output")),
+            0);
   EXPECT_EQ(taps.got.at("model.layers.1.mlp.down_proj.input").size(2), 6);
 }
 
@@ -253,7 +265,8 @@ TEST(Decoder, DropoutReachesEveryBranchAndRepeats) {
 TEST(Decoder, AnEmptyBatchGivesEmptyLogits) {
   const auto net = wide(tiny());
   Ctx ctx;
-  EXPECT_EQ(net->logits(at::empty({0, 4}, at::kLong), {}, at::empty({0, 4}, at::kLong), ctx).sizes(), (std::vector<int64_t>{0, 4, 11}));
+  EXPECT_EQ(net->logits(at::empty({0, 4}, at::kLong), {}, at::empty({0, 4}, at::kLong), ctx).sizes(),
+            (std::vector<int64_t>{0, 4, 11}));
 }
 
 TEST(Decoder, SlotsOfALayerAreFoundByItsName) {
@@ -276,8 +289,10 @@ TEST(Decoder, RefusesWhatCannotBeBuilt) {
     EXPECT_NE(e.where().find(where), std::string::npos) << e.what();
     EXPECT_NE(e.hint().find(hint), std::string::npos) << e.what();
   };
-  code_and_words("kind = 'decoder'\ndim = 64\nheads = 5", "heads = 5 does not divide dim = 64", "my.toml:3", "divisor of 64");
-  code_and_words("dim = 64\nheads = 4\nkv_heads = 3", "kv_heads = 3 does not divide heads = 4", "my.toml:3", "divisor of 4");
+  code_and_words("kind = 'decoder'\ndim = 64\nheads = 5", "heads = 5 does not divide dim = 64", "my.toml:3",
+                 "divisor of 64");
+  code_and_words("dim = 64\nheads = 4\nkv_heads = 3", "kv_heads = 3 does not divide heads = 4", "my.toml:3",
+                 "divisor of 4");
   code_and_words("dim = 12\nheads = 4", "3 wide, which is odd", "my.toml:2", "even");
   code_and_words("dim = 6", "3 wide, which is odd", "net decoder, heads", "even");
   code_and_words("vocb = 5", "vocb", "my.toml:1", "vocab");
@@ -288,7 +303,8 @@ TEST(Decoder, RefusesWhatCannotBeBuilt) {
 TEST(Decoder, RefusesRowsThatItCannotRead) {
   const auto net = wide(tiny());
   Ctx ctx;
-  const auto refused = [&](const Tensor& ids, const Tensor& position, const char* what, const char* where, const char* hint) {
+  const auto refused = [&](const Tensor& ids, const Tensor& position, const char* what, const char* where,
+                           const char* hint) {
     const Error e = error_of([&] { net->logits(ids, position, {}, ctx); });
     EXPECT_EQ(e.code(), Code::data);
     EXPECT_NE(e.message().find(what), std::string::npos) << e.what();

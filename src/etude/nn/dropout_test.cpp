@@ -52,7 +52,8 @@ TEST(Dropout, DropsAShareOfPAndKeepsTheMean) {
   const int64_t n = 400000;
   const Tensor y = dropout(at::full({1, n}, 3.0, at::kDouble), p, training(at::zeros({1}, at::kLong)), "a");
   const Tensor kept = y.masked_select(y.ne(0));
-  EXPECT_NEAR(static_cast<double>(kept.numel()) / static_cast<double>(n), 1 - p, 5 * std::sqrt(p * (1 - p) / static_cast<double>(n)));
+  EXPECT_NEAR(static_cast<double>(kept.numel()) / static_cast<double>(n), 1 - p,
+              5 * std::sqrt(p * (1 - p) / static_cast<double>(n)));
   EXPECT_LT((kept - 3 / (1 - p)).abs().max().item<double>(), 1e-6);
   EXPECT_EQ(y.scalar_type(), at::kDouble);
 }

@@ -31,17 +31,20 @@ void require_below(const Tensor& values, int64_t limit, std::string_view tensor,
   const int64_t* end = begin + host.numel();
   const int64_t* bad = std::find_if(begin, end, outside);
   if (bad == end) return;
-  throw Error(Code::data, std::string(tensor) + " holds " + std::to_string(*bad) + ", outside 0 to " + std::to_string(limit - 1),
+  throw Error(Code::data,
+              std::string(tensor) + " holds " + std::to_string(*bad) + ", outside 0 to " + std::to_string(limit - 1),
               std::string(tensor) + coordinates(bad - begin, host.sizes()), hint);
 }
 
 Embedding::Embedding(std::string name, int64_t vocabulary, int64_t dim)
     : weight(register_parameter("weight", torch::zeros({vocabulary, dim}))),
-      name_(std::move(name)), tap_(name_ + ".output") {}
+      name_(std::move(name)),
+      tap_(name_ + ".output") {}
 
 Tensor Embedding::forward(const Tensor& ids, Ctx& ctx) {
   require_below(ids, weight.size(0), "ids",
-                "the vocabulary of the net (" + std::to_string(weight.size(0)) + ") must hold all ids of the tokenizer: set the net's vocab");
+                "the vocabulary of the net (" + std::to_string(weight.size(0)) +
+                    ") must hold all ids of the tokenizer: set the net's vocab");
   const Tensor x = at::embedding(weight, ids);
   if (ctx.taps) ctx.taps->offer(tap_, x);
   return x;

@@ -51,7 +51,8 @@ Tensor linear_with_codec(const Tensor& x_NI, const Tensor& weight_OI, const Acti
 
 Linear::Linear(std::string name, int64_t inputs, int64_t outputs)
     : weight(register_parameter("weight", torch::zeros({outputs, inputs}))),
-      name_(std::move(name)), tap_(name_ + ".output") {}
+      name_(std::move(name)),
+      tap_(name_ + ".output") {}
 
 LinearSlots& Linear::slots() {
   if (!slots_) slots_ = std::make_unique<LinearSlots>();

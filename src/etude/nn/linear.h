@@ -42,7 +42,7 @@ struct LinearSlots {
   std::function<Tensor(const Tensor& weight_OI, Ctx&)> weight;  ///< another weight in its place
   std::function<Tensor(const Tensor& weight_OI, Ctx&)> slice;   ///< rows and columns in use
   std::function<LowRank(Ctx&)> low_rank;
-  std::function<Operands(const Operands&, Ctx&)> quantise;      ///< a number format per operand
+  std::function<Operands(const Operands&, Ctx&)> quantise;  ///< a number format per operand
   /// In place of x W^T. Owns the codec too, as only the product knows what it saves; may be null.
   std::function<Tensor(const Operands&, const ActivationCodec*, Ctx&)> product;
   std::optional<ActivationCodec> codec;

@@ -77,9 +77,12 @@ TEST(Linear, ALowRankPathPassesTheQuantiserBy) {
 TEST(Linear, BackwardSeesWhatTheCodecKept) {
   auto linear = layer(3, 4);
   int encoded = 0;
-  linear->slots().codec = ActivationCodec{
-      [&](const Tensor& x) -> torch::autograd::variable_list { ++encoded; return {x.round().to(at::kChar)}; },
-      [](const torch::autograd::variable_list& kept) { return kept.at(0).to(at::kDouble); }};
+  linear->slots().codec =
+      ActivationCodec{[&](const Tensor& x) -> torch::autograd::variable_list {
+                        ++encoded;
+                        return {x.round().to(at::kChar)};
+                      },
+                      [](const torch::autograd::variable_list& kept) { return kept.at(0).to(at::kDouble); }};
   const Tensor x_NI = random({2, 5, 3}, "x", 10).requires_grad_(true), g_NO = random({2, 5, 4}, "gradient");
   Ctx ctx;
   const Tensor y_NO = linear->forward(x_NI, ctx);

@@ -23,7 +23,10 @@ class Net : public torch::nn::Module {
   /// Draws every parameter from Rng(Key{seed, Purpose::init}).fork(name).
   virtual void initialise(uint64_t seed) = 0;
   /// Tags of a parameter: "no_decay", "adapter", "expert", "private".
-  virtual std::set<std::string> tags(const std::string& parameter) const { (void)parameter; return {}; }
+  virtual std::set<std::string> tags(const std::string& parameter) const {
+    (void)parameter;
+    return {};
+  }
 };
 
 /// Token in, distribution out: what language-model objectives and generation need.

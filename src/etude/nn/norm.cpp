@@ -10,7 +10,9 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight_D, double eps) {
 
 RmsNorm::RmsNorm(std::string name, int64_t dim, double eps)
     : weight(register_parameter("weight", torch::ones({dim}))),
-      name_(std::move(name)), tap_(name_ + ".output"), eps_(eps) {}
+      name_(std::move(name)),
+      tap_(name_ + ".output"),
+      eps_(eps) {}
 
 Tensor RmsNorm::forward(const Tensor& x, Ctx& ctx) {
   const Tensor y = rms_norm(x, weight, eps_);

@@ -26,7 +26,8 @@ Tensor by_complex_numbers(const Tensor& x_BTHE, const Tensor& position_BT) {
     for (int64_t t = 0; t < x_BTHE.size(1); ++t)
       for (int64_t h = 0; h < x_BTHE.size(2); ++h)
         for (int64_t i = 0; i < half; ++i) {
-          const double angle = static_cast<double>(position[b][t]) * std::pow(kTheta, -static_cast<double>(2 * i) / static_cast<double>(2 * half));
+          const double angle = static_cast<double>(position[b][t]) *
+                               std::pow(kTheta, -static_cast<double>(2 * i) / static_cast<double>(2 * half));
           const auto z = std::complex<double>(in[b][t][h][i], in[b][t][h][i + half]) * std::polar(1.0, angle);
           out[b][t][h][i] = z.real();
           out[b][t][h][i + half] = z.imag();
@@ -47,7 +48,9 @@ TEST(Rotary, ProductsDependOnDistanceOnly) {
   Rotary rotary(6, 64, kTheta);
   const Tensor q = random({1, 1, 1, 6}, "q"), k = random({1, 1, 1, 6}, "k");
   const auto score = [&](int64_t m, int64_t n) {
-    const auto turned = [&](const Tensor& x, int64_t p) { return rotate(x, rotary.at(at::full({1, 1}, p, at::kLong), x.options())); };
+    const auto turned = [&](const Tensor& x, int64_t p) {
+      return rotate(x, rotary.at(at::full({1, 1}, p, at::kLong), x.options()));
+    };
     return (turned(q, m) * turned(k, n)).sum().item<double>();
   };
   EXPECT_NEAR(score(5, 2), score(40, 37), 1e-13);

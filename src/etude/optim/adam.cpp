@@ -12,8 +12,10 @@ namespace etude {
 void adam_update_plain(const Tensor& theta, const Tensor& gradient, const Tensor& m, const Tensor& v, double t,
                        const AdamValues& with) {
   Tensor g = gradient;
-  if (with.decoupled) theta.mul_(1 - with.lr * with.weight_decay);
-  else if (with.weight_decay != 0) g = g + with.weight_decay * theta;
+  if (with.decoupled)
+    theta.mul_(1 - with.lr * with.weight_decay);
+  else if (with.weight_decay != 0)
+    g = g + with.weight_decay * theta;
   m.mul_(with.beta1).add_(g, 1 - with.beta1);
   v.mul_(with.beta2).addcmul_(g, g, 1 - with.beta2);
   const Tensor unbiased_m = m / (1 - std::pow(with.beta1, t));
@@ -28,8 +30,10 @@ void adam_update(const std::vector<Tensor>& value, const std::vector<Tensor>& gr
       fused(value, gradient, mean, square, /*max_exp_avg_sqs=*/at::TensorList(), step, with.lr, with.beta1, with.beta2,
             with.weight_decay, with.eps, /*amsgrad=*/false, /*maximize=*/false);
     };
-    if (with.decoupled) kernel([](auto&&... a) { at::_fused_adamw_(a...); });
-    else kernel([](auto&&... a) { at::_fused_adam_(a...); });
+    if (with.decoupled)
+      kernel([](auto&&... a) { at::_fused_adamw_(a...); });
+    else
+      kernel([](auto&&... a) { at::_fused_adam_(a...); });
     return;
   }
   for (size_t i = 0; i < value.size(); ++i) {
@@ -39,11 +43,14 @@ void adam_update(const std::vector<Tensor>& value, const std::vector<Tensor>& gr
 
 namespace {
 
-template <class Options> class Adam : public Optimizer {
+template <class Options>
+class Adam : public Optimizer {
  public:
   Adam(const Options& options, Parameters parameters, const Config& table)
-      : Optimizer(std::move(parameters)), options_(options),
-        groups_(learner_groups(parameters_, options.groups, options.lr, options.weight_decay, table)), steps_(parameters_) {
+      : Optimizer(std::move(parameters)),
+        options_(options),
+        groups_(learner_groups(parameters_, options.groups, options.lr, options.weight_decay, table)),
+        steps_(parameters_) {
     for (const Parameter& p : parameters_) {
       mean_.push_back(at::zeros_like(p.value));
       square_.push_back(at::zeros_like(p.value));

@@ -17,12 +17,14 @@ struct AdamOptions {
   double eps = 1e-8;
   double weight_decay = 0;
   std::vector<GroupOptions> groups;
-  template <class V> void fields(V& v) {
+  template <class V>
+  void fields(V& v) {
     v("lr", lr, at_least(0), "alpha of Kingma and Ba 2015, Algorithm 1");
     v("beta1", beta1, half_open(0, 1), "decay of the mean of gradients");
     v("beta2", beta2, half_open(0, 1), "decay of the mean of squared gradients");
     v("eps", eps, positive(), "added to the root of the mean of squares");
-    v("weight_decay", weight_decay, at_least(0), "lambda of the L2 term, in the gradient; 0 for parameters tagged no_decay unless their group sets it");
+    v("weight_decay", weight_decay, at_least(0),
+      "lambda of the L2 term, in the gradient; 0 for parameters tagged no_decay unless their group sets it");
     v("groups", groups, "other values for some parameters; the first group that selects one counts");
   }
 };
@@ -35,12 +37,14 @@ struct AdamWOptions {
   double eps = 1e-8;
   double weight_decay = 0.01;
   std::vector<GroupOptions> groups;
-  template <class V> void fields(V& v) {
+  template <class V>
+  void fields(V& v) {
     v("lr", lr, at_least(0), "alpha of Loshchilov and Hutter 2019, Algorithm 2");
     v("beta1", beta1, half_open(0, 1), "decay of the mean of gradients");
     v("beta2", beta2, half_open(0, 1), "decay of the mean of squared gradients");
     v("eps", eps, positive(), "added to the root of the mean of squares");
-    v("weight_decay", weight_decay, at_least(0), "lambda, decoupled; times lr as in PyTorch; 0 for parameters tagged no_decay unless their group sets it");
+    v("weight_decay", weight_decay, at_least(0),
+      "lambda, decoupled; times lr as in PyTorch; 0 for parameters tagged no_decay unless their group sets it");
     v("groups", groups, "other values for some parameters; the first group that selects one counts");
   }
 };
@@ -62,7 +66,9 @@ void adam_update_plain(const Tensor& value, const Tensor& gradient, const Tensor
                        const AdamValues& with);
 
 /// State: "exp_avg/<parameter>", "exp_avg_sq/<parameter>", "step/<parameter>".
-std::unique_ptr<Optimizer> make_adam(const AdamOptions& options, Parameters parameters, const Config& table = Config::table());
-std::unique_ptr<Optimizer> make_adamw(const AdamWOptions& options, Parameters parameters, const Config& table = Config::table());
+std::unique_ptr<Optimizer> make_adam(const AdamOptions& options, Parameters parameters,
+                                     const Config& table = Config::table());
+std::unique_ptr<Optimizer> make_adamw(const AdamWOptions& options, Parameters parameters,
+                                      const Config& table = Config::table());
 
 }  // namespace etude

@@ -19,18 +19,22 @@ bool selects(const std::string& match, const Parameter& p) {
   return p.name.starts_with(match);
 }
 
-[[noreturn]] void refuse_empty(const Parameters& parameters, const std::string& match, size_t index, const Config& table) {
+[[noreturn]] void refuse_empty(const Parameters& parameters, const std::string& match, size_t index,
+                               const Config& table) {
   std::set<std::string> names;
   for (const Parameter& p : parameters) {
     for (const std::string& tag : p.tags) names.insert(std::string(kTag) + tag);
-    for (size_t dot = p.name.find('.'); dot != std::string::npos; dot = p.name.find('.', dot + 1)) names.insert(p.name.substr(0, dot));
+    for (size_t dot = p.name.find('.'); dot != std::string::npos; dot = p.name.find('.', dot + 1))
+      names.insert(p.name.substr(0, dot));
     names.insert(p.name);
   }
   const std::string key = "groups." + std::to_string(index) + ".match";
   const Config* written = table.find_path(key);
-  throw Error(Code::config, "group '" + match + "' selects no parameter of this learner",
-              written && written->origin.kind != Origin::Kind::none ? written->origin.text() : "optimizer, " + key,
-              did_you_mean(match, {names.begin(), names.end()}, "give tag:NAME or the beginning of a parameter's name, such as '" + parameters.front().name + "'"));
+  throw Error(
+      Code::config, "group '" + match + "' selects no parameter of this learner",
+      written && written->origin.kind != Origin::Kind::none ? written->origin.text() : "optimizer, " + key,
+      did_you_mean(match, {names.begin(), names.end()},
+                   "give tag:NAME or the beginning of a parameter's name, such as '" + parameters.front().name + "'"));
 }
 
 }  // namespace
@@ -43,7 +47,8 @@ std::vector<LearnerGroup> learner_groups(const Parameters& parameters, const std
   std::vector<bool> used(groups.size());
   for (size_t i = 0; i < parameters.size(); ++i) {
     const Parameter& p = parameters[i];
-    const auto first = std::find_if(groups.begin(), groups.end(), [&](const GroupOptions& g) { return selects(g.match, p); });
+    const auto first =
+        std::find_if(groups.begin(), groups.end(), [&](const GroupOptions& g) { return selects(g.match, p); });
     const auto g = static_cast<size_t>(first - groups.begin());
     if (g != none) used[g] = true;
     const std::optional<double> own = g == none ? std::nullopt : groups[g].weight_decay;
@@ -54,9 +59,11 @@ std::vector<LearnerGroup> learner_groups(const Parameters& parameters, const std
   }
   if (const auto idle = std::find(used.begin(), used.end(), false); idle != used.end() && !parameters.empty()) {
     const auto g = static_cast<size_t>(idle - used.begin());
-    const bool hidden = std::any_of(parameters.begin(), parameters.end(), [&](const Parameter& p) { return selects(groups[g].match, p); });
+    const bool hidden = std::any_of(parameters.begin(), parameters.end(),
+                                    [&](const Parameter& p) { return selects(groups[g].match, p); });
     if (!hidden) refuse_empty(parameters, groups[g].match, g, table);
-    throw Error(Code::config, "all parameters of group '" + groups[g].match + "' belong to groups before it", "optimizer, groups." + std::to_string(g) + ".match",
+    throw Error(Code::config, "all parameters of group '" + groups[g].match + "' belong to groups before it",
+                "optimizer, groups." + std::to_string(g) + ".match",
                 "the first group that selects a parameter counts: put the narrower one first");
   }
   return made;

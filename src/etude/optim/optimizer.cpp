@@ -13,7 +13,8 @@ namespace {
 
 const std::vector<std::string> kKinds = {SgdOptions::kName, AdamOptions::kName, AdamWOptions::kName};
 
-template <class Options> Options read(const Part& spec) {
+template <class Options>
+Options read(const Part& spec) {
   Options options;
   read_options(spec.config, options, "optimizer " + std::string(Options::kName));
   return options;

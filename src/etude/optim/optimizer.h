@@ -26,10 +26,11 @@ using Parameters = std::vector<Parameter>;
 
 /// A group overrides some values for the parameters that it selects: by tag or by a prefix of the name.
 struct GroupOptions {
-  std::string match;                 ///< "tag:no_decay" or a name prefix
+  std::string match;  ///< "tag:no_decay" or a name prefix
   std::optional<Schedule> lr;
   std::optional<double> weight_decay;
-  template <class V> void fields(V& v) {
+  template <class V>
+  void fields(V& v) {
     v("match", match, "tag:NAME or the beginning of a parameter's name");
     v("lr", lr, at_least(0), "learning rate of this group");
     v("weight_decay", weight_decay, at_least(0), "weight decay of this group");

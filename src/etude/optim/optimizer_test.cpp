@@ -41,12 +41,15 @@ Tensor random(at::IntArrayRef sizes, const std::string& name, at::ScalarType typ
 
 /// A matrix, a vector and a scalar.
 Parameters three(at::ScalarType type = at::kDouble) {
-  return {{"model.a.weight", random({3, 4}, "a", type), {}}, {"model.a.norm", random({5}, "b", type), {"no_decay"}}, {"model.b.weight", random({}, "c", type), {}}};
+  return {{"model.a.weight", random({3, 4}, "a", type), {}},
+          {"model.a.norm", random({5}, "b", type), {"no_decay"}},
+          {"model.b.weight", random({}, "c", type), {}}};
 }
 
 std::vector<Tensor> gradients_of(const Parameters& parameters, int64_t step) {
   std::vector<Tensor> all;
-  for (const Parameter& p : parameters) all.push_back(random(p.value.sizes(), p.name + std::to_string(step), p.value.scalar_type()));
+  for (const Parameter& p : parameters)
+    all.push_back(random(p.value.sizes(), p.name + std::to_string(step), p.value.scalar_type()));
   return all;
 }
 
@@ -100,15 +103,15 @@ constexpr double kDecoupledFirst = 2 * 0.99 - 0.1 * 0.5 / 0.6;
 double decoupled_second() { return kDecoupledFirst * 0.99 - 0.1 * (0.02 / 0.19) / (std::sqrt(0.0031 / 0.0199) + 0.1); }
 
 #define ADAM_BY_HAND "lr = 0.1\nbeta1 = 0.9\nbeta2 = 0.99\neps = 0.1\n"
-INSTANTIATE_TEST_SUITE_P(All, TwoSteps, ::testing::Values(
-    ByHand{"'sgd'\nlr = 0.1", 1.95, 1.975},
-    ByHand{"'sgd'\nlr = 0.1\nmomentum = 0.9", 1.95, 1.93},
-    ByHand{"'sgd'\nlr = 0.1\nmomentum = 0.9\nnesterov = true", 1.905, 1.912},
-    ByHand{"'sgd'\nlr = 0.1\nweight_decay = 0.1", 1.93, 1.9357},
-    ByHand{"'adam'\n" ADAM_BY_HAND, kAdam1, adam_second()},
-    ByHand{"'adam'\n" ADAM_BY_HAND "weight_decay = 0.1", kL2First, l2_second()},
-    ByHand{"'adamw'\n" ADAM_BY_HAND "weight_decay = 0.1", kDecoupledFirst, decoupled_second()},
-    ByHand{"'adamw'\n" ADAM_BY_HAND "weight_decay = 0", kAdam1, adam_second()}));
+INSTANTIATE_TEST_SUITE_P(
+    All, TwoSteps,
+    ::testing::Values(ByHand{"'sgd'\nlr = 0.1", 1.95, 1.975}, ByHand{"'sgd'\nlr = 0.1\nmomentum = 0.9", 1.95, 1.93},
+                      ByHand{"'sgd'\nlr = 0.1\nmomentum = 0.9\nnesterov = true", 1.905, 1.912},
+                      ByHand{"'sgd'\nlr = 0.1\nweight_decay = 0.1", 1.93, 1.9357},
+                      ByHand{"'adam'\n" ADAM_BY_HAND, kAdam1, adam_second()},
+                      ByHand{"'adam'\n" ADAM_BY_HAND "weight_decay = 0.1", kL2First, l2_second()},
+                      ByHand{"'adamw'\n" ADAM_BY_HAND "weight_decay = 0.1", kDecoupledFirst, decoupled_second()},
+                      ByHand{"'adamw'\n" ADAM_BY_HAND "weight_decay = 0", kAdam1, adam_second()}));
 
 // ---- LibTorch's optimizers --------------------------------------------------------------------------
 
@@ -123,13 +126,19 @@ std::vector<Peer> peers() {
   return {
       {"kind = 'sgd'\nlr = 0.1", [](Values v) { return std::make_unique<optim::SGD>(v, optim::SGDOptions(0.1)); }},
       {"kind = 'sgd'\nlr = 0.1\nmomentum = 0.9\nweight_decay = 0.01",
-       [](Values v) { return std::make_unique<optim::SGD>(v, optim::SGDOptions(0.1).momentum(0.9).weight_decay(0.01)); }},
+       [](Values v) {
+         return std::make_unique<optim::SGD>(v, optim::SGDOptions(0.1).momentum(0.9).weight_decay(0.01));
+       }},
       {"kind = 'sgd'\nlr = 0.1\nmomentum = 0.9\nnesterov = true",
        [](Values v) { return std::make_unique<optim::SGD>(v, optim::SGDOptions(0.1).momentum(0.9).nesterov(true)); }},
       {"kind = 'adam'\nlr = 0.02", [](Values v) { return std::make_unique<optim::Adam>(v, optim::AdamOptions(0.02)); }},
       {"kind = 'adam'\nlr = 0.02\nbeta1 = 0.8\nbeta2 = 0.95\neps = 1e-3\nweight_decay = 0.1",
-       [](Values v) { return std::make_unique<optim::Adam>(v, optim::AdamOptions(0.02).betas({0.8, 0.95}).eps(1e-3).weight_decay(0.1)); }},
-      {"kind = 'adamw'\nlr = 0.02", [](Values v) { return std::make_unique<optim::AdamW>(v, optim::AdamWOptions(0.02)); }},
+       [](Values v) {
+         return std::make_unique<optim::Adam>(v,
+                                              optim::AdamOptions(0.02).betas({0.8, 0.95}).eps(1e-3).weight_decay(0.1));
+       }},
+      {"kind = 'adamw'\nlr = 0.02",
+       [](Values v) { return std::make_unique<optim::AdamW>(v, optim::AdamWOptions(0.02)); }},
       {"kind = 'adamw'\nlr = 0.02\nweight_decay = 0.3",
        [](Values v) { return std::make_unique<optim::AdamW>(v, optim::AdamWOptions(0.02).weight_decay(0.3)); }},
   };
@@ -152,7 +161,8 @@ TEST(Optimizers, AgreeWithLibTorchOverTwentySteps) {
         for (size_t i = 0; i < theirs.size(); ++i) theirs[i].mutable_grad() = gradients[i].clone();
         reference->step();
         for (size_t i = 0; i < theirs.size(); ++i) {
-          ASSERT_LT(distance(ours[i].value, theirs[i].detach()), type == at::kDouble ? 1e-13 : 2e-6) << peer.options << ", step " << step;
+          ASSERT_LT(distance(ours[i].value, theirs[i].detach()), type == at::kDouble ? 1e-13 : 2e-6)
+              << peer.options << ", step " << step;
         }
       }
     }
@@ -200,7 +210,8 @@ TEST(Optimizers, TypesWithoutAFusedKernelTakeThePlainOne) {
       a->step(at_step(step), gradients_of(narrow, step));
       b->step(at_step(step), gradients_of(wide, step));
     }
-    for (size_t i = 0; i < narrow.size(); ++i) EXPECT_LT(distance(narrow[i].value.to(at::kFloat), wide[i].value), 0.03) << kind;
+    for (size_t i = 0; i < narrow.size(); ++i)
+      EXPECT_LT(distance(narrow[i].value.to(at::kFloat), wide[i].value), 0.03) << kind;
   }
 }
 
@@ -252,7 +263,8 @@ TEST(Optimizers, StateHasPyTorchsNamesAndGoesRoundTrip) {
     const auto second = make_optimizer(spec(kind), b);
     const NamedTensors from = first->state(), to = second->state();
     ASSERT_EQ(from.size(), to.size());
-    EXPECT_EQ(from[0].first, kind.find("sgd") != std::string::npos ? "momentum_buffer/model.a.weight" : "exp_avg/model.a.weight");
+    EXPECT_EQ(from[0].first,
+              kind.find("sgd") != std::string::npos ? "momentum_buffer/model.a.weight" : "exp_avg/model.a.weight");
     for (size_t i = 0; i < from.size(); ++i) {
       ASSERT_EQ(from[i].first, to[i].first);
       to[i].second.copy_(from[i].second);
@@ -290,7 +302,9 @@ TEST(Optimizers, ParametersThatRequireGradientsAreUpdatedOutsideTheGraph) {
 /// theta after one update of plain gradient descent with lr 1 and g = 0, decay 0.5: theta - 0.5 theta.
 std::vector<double> shrunk(const std::string& groups) {
   Parameters p;
-  for (const auto& [name, tags] : {std::pair("model.a.weight", std::set<std::string>{}), {"model.a.norm", {"no_decay"}}, {"model.b.weight", {"expert"}}}) {
+  for (const auto& [name, tags] : {std::pair("model.a.weight", std::set<std::string>{}),
+                                   {"model.a.norm", {"no_decay"}},
+                                   {"model.b.weight", {"expert"}}}) {
     p.push_back({name, at::ones({1}, at::kDouble), tags});
   }
   const auto optimizer = make_optimizer(spec("kind = 'sgd'\nlr = 1\nweight_decay = 0.5\n" + groups), p);
@@ -307,9 +321,11 @@ TEST(Groups, TaggedParametersAreNotDecayedUnlessTheirGroupSaysSo) {
 }
 
 TEST(Groups, TheFirstMatchCounts) {
-  EXPECT_EQ(shrunk("[[groups]]\nmatch = 'model.a'\nweight_decay = 0.25\n[[groups]]\nmatch = 'model'\nweight_decay = 0.75\nlr = 0.5"),
+  EXPECT_EQ(shrunk("[[groups]]\nmatch = 'model.a'\nweight_decay = 0.25\n[[groups]]\nmatch = 'model'\nweight_decay = "
+                   "0.75\nlr = 0.5"),
             (std::vector<double>{0.75, 0.75, 0.625}));
-  EXPECT_EQ(shrunk("[[groups]]\nmatch = 'tag:expert'\nlr = 0\n[[groups]]\nmatch = 'model'\nweight_decay = 0"), (std::vector<double>{1, 1, 1}));
+  EXPECT_EQ(shrunk("[[groups]]\nmatch = 'tag:expert'\nlr = 0\n[[groups]]\nmatch = 'model'\nweight_decay = 0"),
+            (std::vector<double>{1, 1, 1}));
 }
 
 TEST(Groups, ThatSelectNothingAreRefused) {
@@ -318,8 +334,12 @@ TEST(Groups, ThatSelectNothingAreRefused) {
   EXPECT_NE(e.message().find("'modle.a' selects no parameter"), std::string::npos);
   EXPECT_EQ(e.where(), "my.toml:5:1");
   EXPECT_EQ(e.hint(), "did you mean 'model.a'?");
-  EXPECT_NE(error_of([] { shrunk("[[groups]]\nmatch = 'tag:no_decai'"); }).hint().find("tag:no_decay"), std::string::npos);
-  EXPECT_NE(error_of([] { shrunk("[[groups]]\nmatch = 'model'\n[[groups]]\nmatch = 'model.a'"); }).message().find("belong to groups before it"), std::string::npos);
+  EXPECT_NE(error_of([] { shrunk("[[groups]]\nmatch = 'tag:no_decai'"); }).hint().find("tag:no_decay"),
+            std::string::npos);
+  EXPECT_NE(error_of([] { shrunk("[[groups]]\nmatch = 'model'\n[[groups]]\nmatch = 'model.a'"); })
+                .message()
+                .find("belong to groups before it"),
+            std::string::npos);
 }
 
 TEST(Optimizers, RefuseUnknownKindsAndOptions) {

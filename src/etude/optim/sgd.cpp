@@ -21,11 +21,13 @@ void sgd_update(const std::vector<Tensor>& value, const std::vector<Tensor>& gra
                 const std::vector<Tensor>& velocity, const SgdValues& with) {
   const bool moves = with.momentum != 0;
   if (fusable(moves ? TensorColumns{value, gradient, velocity} : TensorColumns{value, gradient})) {
-    at::_fused_sgd_(value, gradient, moves ? at::TensorList(velocity) : at::TensorList(), with.weight_decay, with.momentum,
-                    with.lr, /*dampening=*/0, with.nesterov, /*maximize=*/false, /*is_first_step=*/false);
+    at::_fused_sgd_(value, gradient, moves ? at::TensorList(velocity) : at::TensorList(), with.weight_decay,
+                    with.momentum, with.lr, /*dampening=*/0, with.nesterov, /*maximize=*/false,
+                    /*is_first_step=*/false);
     return;
   }
-  for (size_t i = 0; i < value.size(); ++i) sgd_update_plain(value[i], gradient[i], moves ? velocity[i] : Tensor(), with);
+  for (size_t i = 0; i < value.size(); ++i)
+    sgd_update_plain(value[i], gradient[i], moves ? velocity[i] : Tensor(), with);
 }
 
 namespace {
@@ -33,7 +35,8 @@ namespace {
 class Sgd : public Optimizer {
  public:
   Sgd(const SgdOptions& options, Parameters parameters, const Config& table)
-      : Optimizer(std::move(parameters)), options_(options),
+      : Optimizer(std::move(parameters)),
+        options_(options),
         groups_(learner_groups(parameters_, options.groups, options.lr, options.weight_decay, table)) {
     if (options.momentum == 0) return;
     for (const Parameter& p : parameters_) velocity_.push_back(at::zeros_like(p.value));
@@ -50,13 +53,16 @@ class Sgd : public Optimizer {
         gradient.push_back(laid_out_as(gradients[i], value.back()));
         if (!velocity_.empty()) velocity.push_back(velocity_[i]);
       }
-      if (!value.empty()) sgd_update(value, gradient, velocity, {group.lr.at(position), options_.momentum, group.weight_decay, options_.nesterov});
+      if (!value.empty())
+        sgd_update(value, gradient, velocity,
+                   {group.lr.at(position), options_.momentum, group.weight_decay, options_.nesterov});
     }
   }
 
   NamedTensors state() override {
     NamedTensors all;
-    for (size_t i = 0; i < velocity_.size(); ++i) all.emplace_back("momentum_buffer/" + parameters_[i].name, velocity_[i]);
+    for (size_t i = 0; i < velocity_.size(); ++i)
+      all.emplace_back("momentum_buffer/" + parameters_[i].name, velocity_[i]);
     return all;
   }
 
@@ -73,7 +79,8 @@ class Sgd : public Optimizer {
 std::unique_ptr<Optimizer> make_sgd(const SgdOptions& options, Parameters parameters, const Config& table) {
   if (options.nesterov && options.momentum == 0) {
     const Config* place = table.find("nesterov");
-    throw Error(Code::config, "nesterov = true needs momentum > 0", place ? place->origin.text() : "optimizer sgd", "set momentum, for example to 0.9");
+    throw Error(Code::config, "nesterov = true needs momentum > 0", place ? place->origin.text() : "optimizer sgd",
+                "set momentum, for example to 0.9");
   }
   return std::make_unique<Sgd>(options, std::move(parameters), table);
 }

@@ -16,11 +16,13 @@ struct SgdOptions {
   bool nesterov = false;
   double weight_decay = 0;
   std::vector<GroupOptions> groups;
-  template <class V> void fields(V& v) {
+  template <class V>
+  void fields(V& v) {
     v("lr", lr, at_least(0), "learning rate");
     v("momentum", momentum, half_open(0, 1), "mu of the velocity (Sutskever et al. 2013, section 2)");
     v("nesterov", nesterov, "look ahead along the velocity (Sutskever et al. 2013, equation 3, as PyTorch writes it)");
-    v("weight_decay", weight_decay, at_least(0), "lambda of the L2 term, in the gradient; 0 for parameters tagged no_decay unless their group sets it");
+    v("weight_decay", weight_decay, at_least(0),
+      "lambda of the L2 term, in the gradient; 0 for parameters tagged no_decay unless their group sets it");
     v("groups", groups, "other values for some parameters; the first group that selects one counts");
   }
 };
@@ -39,6 +41,7 @@ void sgd_update(const std::vector<Tensor>& value, const std::vector<Tensor>& gra
 void sgd_update_plain(const Tensor& value, const Tensor& gradient, const Tensor& velocity, const SgdValues& with);
 
 /// State: "momentum_buffer/<parameter>", if momentum > 0. Errors: Code::config for nesterov without momentum.
-std::unique_ptr<Optimizer> make_sgd(const SgdOptions& options, Parameters parameters, const Config& table = Config::table());
+std::unique_ptr<Optimizer> make_sgd(const SgdOptions& options, Parameters parameters,
+                                    const Config& table = Config::table());
 
 }  // namespace etude

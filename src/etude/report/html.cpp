@@ -64,7 +64,7 @@ class Page {
 
   std::string run() {
     std::string body = header() + verdicts() + curves();
-    body += single_ ? last_values() : arms() + cost() + seeds();
+    body += single_ ? last_values() : arms() + cost() + simulations() + seeds();
     if (single_) body += cost();
     return "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
            "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n"
@@ -164,22 +164,29 @@ class Page {
     html += interval_svg(v);
     if (v.outcome != Outcome::not_shown) html += element("p", "measured", escaped(measured_text(v))) + "\n";
     for (const auto& remark : remarks(v, said)) html += element("p", "remark", escaped(remark)) + "\n";
-    if (v.simulation) html += simulated(*v.simulation);
+    if (v.simulation)
+      html += "<p class=\"remark\"><a href=\"#simulated-" + escaped(v.id) + "\">What the simulation shows</a></p>\n";
     if (!v.expression.empty()) html += element("p", "expression", element("code", escaped(v.expression))) + "\n";
     return html + "</article>\n";
   }
 
-  static std::string simulated(const NumberTable& table) {
-    std::string html = "<div class=\"scroll\"><table class=\"simulated\">\n" +
-                       element("caption", "Simulated: " + escaped(table.title)) + "\n<tr>";
-    for (const auto& column : table.columns) html += "<th scope=\"col\">" + escaped(column) + "</th>";
-    html += "</tr>\n";
-    for (const auto& row : table.rows) {
-      html += "<tr>";
-      for (const double value : row) html += element("td", escaped(significant(value, kSimulatedDigits)));
-      html += "</tr>\n";
+  /// The tables of clock models and the like, apart from what was measured.
+  std::string simulations() const {
+    std::string tables;
+    for (const auto& v : c_.verdicts) {
+      if (!v.simulation) continue;
+      std::string head, rows;
+      for (const auto& name : v.simulation->columns) head += column(name);
+      for (const auto& row : cells(*v.simulation)) {
+        rows += "<tr>";
+        for (const auto& cell : row) rows += element("td", escaped(cell));
+        rows += "</tr>\n";
+      }
+      tables += "<div id=\"simulated-" + escaped(v.id) + "\">\n" + table(v.simulation->title, head, rows) + "</div>\n";
     }
-    return html + "</table></div>\n";
+    if (tables.empty()) return "";
+    return "<section>\n" + element("h2", "Simulated, where nothing could be measured") + "\n<div class=\"figures\">\n" +
+           tables + "</div>\n</section>\n";
   }
 
   /// The claims' metrics; without any, everything that was evaluated; and the training loss.

@@ -137,6 +137,18 @@ TEST(Html, ShowsEveryVerdictWithItsEvidence) {
   EXPECT_EQ(count(html, "class=\"interval"), 3u) << "none for what is not shown";
 }
 
+TEST(Html, ShowsSimulationsApartFromWhatWasMeasured) {
+  Comparison c = comparison();
+  EXPECT_EQ(to_html(c).find("Simulated"), std::string::npos);
+  c.verdicts[3].simulation = NumberTable{"A clock & its time", {"replicas", "ratio"}, {{8, 5.8123}, {64, 13}}};
+  const std::string html = to_html(c);
+  expect_self_contained(html);
+  EXPECT_EQ(count(html, "href=\"#simulated-network\""), 1u);
+  EXPECT_EQ(count(html, "id=\"simulated-network\""), 1u);
+  EXPECT_NE(html.find("A clock &amp; its time"), std::string::npos);
+  EXPECT_NE(html.find("<tr><td>8</td><td>5.81</td></tr>\n<tr><td>64</td><td>13.0</td></tr>"), std::string::npos);
+}
+
 TEST(Html, SaysWhereItIsFrom) {
   const std::string html = to_html(comparison());
   for (const char* text :

@@ -280,9 +280,9 @@ std::string simulation_table(const NumberTable& table) {
   text += "\n|";
   for (size_t i = 0; i < table.columns.size(); ++i) text += "---|";
   text += "\n";
-  for (const auto& row : table.rows) {
+  for (const auto& row : cells(table)) {
     text += "|";
-    for (const double value : row) text += " " + significant(value, kSimulatedDigits) + " |";
+    for (const auto& cell : row) text += " " + cell + " |";
     text += "\n";
   }
   return text;
@@ -438,6 +438,18 @@ Results parse_results(std::string_view text, const std::string& name) {
 void write_results(const std::string& path, const Results& results) { file::write_atomically(path, to_json(results)); }
 
 Results read_results(const std::string& path) { return parse_results(file::read(path), path); }
+
+std::vector<std::vector<std::string>> cells(const NumberTable& table) {
+  constexpr int kDigits = 3;
+  std::vector<std::vector<std::string>> text(table.rows.size());
+  for (size_t column = 0; column < table.columns.size(); ++column) {
+    const bool whole = std::all_of(table.rows.begin(), table.rows.end(),
+                                   [&](const auto& row) { return row[column] == std::trunc(row[column]); });
+    for (size_t i = 0; i < text.size(); ++i)
+      text[i].push_back(whole ? fixed(table.rows[i][column], 0) : significant(table.rows[i][column], kDigits));
+  }
+  return text;
+}
 
 std::string results_table(const Results& results) {
   std::string text = arms_table(results);

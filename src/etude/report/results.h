@@ -82,8 +82,8 @@ const std::vector<CostColumn>& cost_columns();
 std::string measured_text(const Verdict& verdict);
 /// The caution that all measured verdicts share, so that it needs to be said only once; may be empty.
 std::string shared_caution(const std::vector<Verdict>& verdicts);
-/// Digits of a simulated number.
-inline constexpr int kSimulatedDigits = 3;
+/// The numbers of a simulation as text: whole where all of their column are, else with three significant digits.
+std::vector<std::vector<std::string>> cells(const NumberTable& table);
 
 /// "about 12 seeds would decide", the caution unless it is `said` already, the note; may be empty.
 std::vector<std::string> remarks(const Verdict& verdict, std::string_view said = {});

@@ -20,8 +20,10 @@ void fill(const Tensor& into, double scale, double shift, const Draw& draw) {
   const bool direct = into.is_cpu() && into.is_contiguous() && into.scalar_type() == type;
   const Tensor drawn = direct ? into : at::empty(into.sizes(), at::TensorOptions().dtype(type));
   const auto n = static_cast<size_t>(drawn.numel());
-  if (wide) draw(std::span(drawn.mutable_data_ptr<double>(), n));
-  else draw(std::span(drawn.mutable_data_ptr<float>(), n));
+  if (wide)
+    draw(std::span(drawn.mutable_data_ptr<double>(), n));
+  else
+    draw(std::span(drawn.mutable_data_ptr<float>(), n));
   if (scale != 1) drawn.mul_(scale);
   if (shift != 0) drawn.add_(shift);
   if (!direct) into.copy_(drawn);
@@ -39,17 +41,28 @@ void fill_normal_(const Tensor& into, Rng& rng, double mean, double deviation) {
 
 std::string_view dtype_name(at::ScalarType type) {
   switch (type) {
-    case at::kBool: return "bool";
-    case at::kByte: return "uint8";
-    case at::kChar: return "int8";
-    case at::kShort: return "int16";
-    case at::kInt: return "int32";
-    case at::kLong: return "int64";
-    case at::kHalf: return "float16";
-    case at::kBFloat16: return "bfloat16";
-    case at::kFloat: return "float32";
-    case at::kDouble: return "float64";
-    default: return c10::toString(type);
+    case at::kBool:
+      return "bool";
+    case at::kByte:
+      return "uint8";
+    case at::kChar:
+      return "int8";
+    case at::kShort:
+      return "int16";
+    case at::kInt:
+      return "int32";
+    case at::kLong:
+      return "int64";
+    case at::kHalf:
+      return "float16";
+    case at::kBFloat16:
+      return "bfloat16";
+    case at::kFloat:
+      return "float32";
+    case at::kDouble:
+      return "float64";
+    default:
+      return c10::toString(type);
   }
 }
 

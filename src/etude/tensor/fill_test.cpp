@@ -17,7 +17,8 @@ TEST(Fill, IsTheStreamInLogicalOrder) {
   fill_uniform_(x, a, -1, 3);
   std::vector<float> expected(12);
   b.fill_uniform(std::span<float>(expected));
-  for (int64_t i = 0; i < 12; ++i) EXPECT_EQ(x.flatten()[i].item<float>(), expected[static_cast<size_t>(i)] * 4.0f - 1.0f);
+  for (int64_t i = 0; i < 12; ++i)
+    EXPECT_EQ(x.flatten()[i].item<float>(), expected[static_cast<size_t>(i)] * 4.0f - 1.0f);
   EXPECT_EQ(a.position(), b.position());
 }
 
