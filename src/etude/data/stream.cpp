@@ -58,6 +58,7 @@ Stream::Queue::iterator Stream::find(const PlanPoint& point) {
 Batch Stream::take(const PlanPoint& point) {
   const Timed timed(waited_);
   std::shared_ptr<Ahead> found;
+  bool makes_room = false;
   {
     std::unique_lock lock(mutex_);
     const auto it = find(point);
@@ -67,8 +68,9 @@ Batch Stream::take(const PlanPoint& point) {
       ahead_.erase(it);
     }
     if (found) ready_.wait(lock, [&] { return found->done; });
+    makes_room = full_;
   }
-  wake_.notify_all();  // there is room again
+  if (makes_room) wake_.notify_all();
   if (!found) {
     ++missed_count_;
     return make(point);
@@ -109,7 +111,8 @@ void Stream::expect(const std::vector<PlanPoint>& points) {
 std::shared_ptr<Stream::Ahead> Stream::next_job() {
   int64_t held = 0;
   for (const auto& ahead : ahead_) held += ahead->bytes;
-  if (held > kReadyBytes) return nullptr;
+  full_ = held > kReadyBytes;
+  if (full_) return nullptr;
   const auto it = std::find_if(ahead_.begin(), ahead_.end(), [](const auto& ahead) { return !ahead->started; });
   return it == ahead_.end() ? nullptr : *it;
 }

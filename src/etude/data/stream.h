@@ -63,6 +63,7 @@ class Stream {
   std::condition_variable wake_, ready_;
   Queue ahead_;
   bool stop_ = false;
+  bool full_ = false;  ///< the thread waits for room
   std::thread thread_;
 };
 

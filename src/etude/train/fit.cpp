@@ -37,6 +37,9 @@ void Trainer::make_replica(int index) {
   auto replica = std::make_unique<Replica>();
   replica->index = index;
   for (const NetSpec& spec : stage_.nets) replica->nets[spec.name] = make_net(spec);
+  if (index == 0)
+    for (const auto& [name, net] : replica->nets)
+      for (const Tensor& value : net->parameters()) trainable_ += value.requires_grad() ? 1 : 0;
   std::map<std::string, std::string> holders;
   for (const LearnerSpec& spec : stage_.learners) {
     Learner& learner = replica->learners[spec.name];

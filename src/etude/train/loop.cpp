@@ -158,6 +158,8 @@ double Trainer::compute(Step& step, const Batch& batch) {
   const auto zero = [&] {
     for (const Tensor& value : moving) value.mutable_grad() = torch::zeros_like(value);
   };
+  // Where nothing else could get gradients, the engine need not be told what should.
+  const std::vector<Tensor> inputs = moving.size() == trainable_ ? std::vector<Tensor>() : moving;
   // The optimizer steps all the same: momentum and decay don't stop, as private training requires.
   if (batch.empty()) return zero(), 0.0;
 
@@ -171,7 +173,7 @@ double Trainer::compute(Step& step, const Batch& batch) {
   for (const Batch& micro : micro_batches) {
     Ctx ctx = step.context(micro);
     const Tensor loss = sum_of_terms(step, step.loss(micro, ctx), values);
-    if (!step.skip_update) torch::autograd::backward({loss}, {}, std::nullopt, false, moving);
+    if (!step.skip_update) torch::autograd::backward({loss}, {}, std::nullopt, false, inputs);
   }
   counters_[Unit::flops] += pass.objective->flops(step, batch);
   if (step.skip_update) return zero(), std::nan("");

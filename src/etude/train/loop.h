@@ -81,6 +81,7 @@ class Trainer {
   const TrainStage& stage_;
   const Surroundings& around_;
   std::vector<std::unique_ptr<Replica>> replicas_;
+  size_t trainable_ = 0;  ///< parameters of one replica that require gradients, of all its nets
   std::map<std::string, std::shared_ptr<Net>> frozen_;
   std::vector<Contract> contracts_;  ///< of stage_.with
   Store shared_;
