@@ -17,8 +17,6 @@
 namespace etude::conformance {
 namespace {
 
-using test::Folder;
-
 Count steps(int64_t n) { return {static_cast<double>(n), Unit::steps}; }
 
 /// Eight steps with two evaluations and a checkpoint between.
@@ -54,7 +52,7 @@ Problems progress(const Subject& s) {
 }
 
 Problems same_bits(const Subject& s) {
-  const Folder folder;
+  const TestFolder folder;
   std::vector<test::Print> prints;
   for (const uint64_t global_seed : {1, 2}) {
     torch::manual_seed(global_seed);
@@ -74,14 +72,14 @@ Problems generator(const Subject& s) {
 }
 
 Problems resume(const Subject& s) {
-  const Folder folder;
+  const TestFolder folder;
   const Subject stopped = eight(s);
   return test::wherever_stopped([&] { return stopped.stage(); }, folder);
 }
 
 /// The process dies without unwinding, halfway through the operations of a checkpoint.
 Problems kill(const Subject& s) {
-  const Folder folder;
+  const TestFolder folder;
   const Subject killed = eight(s);
   std::vector<int64_t> operations;  // done at the end of each step, before its checkpoint
   Surroundings straight = within(folder.at("straight"));
@@ -195,7 +193,7 @@ Problems data(const Subject& s) {
   const auto& options = s.registry->data(s.recipe.options.data).options;
   if (std::none_of(options.begin(), options.end(), [](const OptionInfo& o) { return o.key == "path"; })) return {};
   Problems problems;
-  const Folder folder;
+  const TestFolder folder;
   file::make_directories(folder.at("empty"));
   for (const std::string name : {"missing", "empty"}) {
     const std::string path = folder.at(name);
@@ -215,7 +213,7 @@ Problems data(const Subject& s) {
 /// 1, 2 and 4 replicas: none sees a sample again before all were seen.
 Problems epoch(const Subject& s) {
   Problems problems;
-  const Folder folder;
+  const TestFolder folder;
   int64_t allowed = 0;
   for (const int64_t replicas : {1, 2, 4}) {
     const Subject some = s.with([&](RecipeOptions& o) {

@@ -71,7 +71,7 @@ class Damage : public ::testing::Test {
   }
   std::string at(const std::string& name) const { return folder_.at("checkpoints/step-000000000003/" + name); }
 
-  test::Folder folder_;
+  TestFolder folder_;
   Checkpoints checkpoints_{folder_.at("")};
   std::string expected_;
 };

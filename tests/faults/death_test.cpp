@@ -65,7 +65,7 @@ class Death : public ::testing::Test {
     }
   }
 
-  test::Folder folder_;
+  TestFolder folder_;
   std::map<int64_t, std::string> expected_;
 };
 
@@ -133,7 +133,7 @@ TrainStage stage_with_saves() {
 /// A full or failing disk at every operation of a run: a periodic save that fails is a warning, and the run ends in
 /// the same bits; any other failure is an error, after which the same command goes on to the same bits.
 TEST(FailingDisk, StopsNoRunThatCanGoOn) {
-  const test::Folder folder;
+  const TestFolder folder;
   set_log({.verbosity = Verbosity::quiet});
   Surroundings around;
   around.directory = folder.at("straight");
@@ -179,7 +179,7 @@ TEST(FailingDisk, StopsNoRunThatCanGoOn) {
 }
 
 TEST(FailingDisk, SaysWhatWasNotSavedAndSavesTheNextTime) {
-  const test::Folder folder;
+  const TestFolder folder;
   set_log({.verbosity = Verbosity::quiet});
   Surroundings around;
   around.directory = folder.at("run");
@@ -202,7 +202,7 @@ TEST(FailingDisk, SaysWhatWasNotSavedAndSavesTheNextTime) {
 
 /// The end of a run: result.json says that it is finished, so nothing before it may be half there.
 TEST(FailingDisk, LeavesNoHalfFinishedRun) {
-  const test::Folder folder;
+  const TestFolder folder;
   set_log({.verbosity = Verbosity::quiet});
   const Registry registry = full_registry();
   const Recipe recipe = small_recipe(write_text(folder.at("text.txt")), registry);

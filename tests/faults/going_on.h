@@ -67,7 +67,7 @@ class GoingOn : public ::testing::Test {
     }
   }
 
-  test::Folder folder_;
+  TestFolder folder_;
   Registry registry_ = full_registry();
   Recipe recipe_ = small_recipe(write_text(folder_.at("text.txt")), registry_);
   std::string metrics_;

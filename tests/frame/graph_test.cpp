@@ -83,7 +83,7 @@ Graph experiment(ArtifactStore& store, uint64_t seed, const std::string& directo
 }
 
 TEST(GraphProbe, TwoSeedsShareOneBase) {
-  const Folder folder;
+  const TestFolder folder;
   ArtifactStore store(folder.at("store"));
   std::map<uint64_t, std::vector<std::string>> ran;
   for (uint64_t seed : {1, 2}) {
@@ -103,7 +103,7 @@ TEST(GraphProbe, TwoSeedsShareOneBase) {
 }
 
 TEST(GraphProbe, ResumeAtEveryStep) {
-  const Folder folder;
+  const TestFolder folder;
   ArtifactStore whole(folder.at("whole"));
   Graph straight = experiment(whole, 1, folder.at("straight"));
   const Artifact expected = straight.get("tune");

@@ -18,7 +18,7 @@ using namespace etude::test;
 
 /// Runs the stage straight, then once for each k stopped after k steps and gone on with by fresh objects.
 inline Fit same_wherever_stopped(const std::function<TrainStage()>& make) {
-  const Folder folder;
+  const TestFolder folder;
   Fit whole;
   for (const std::string& problem : wherever_stopped(make, folder, &whole)) ADD_FAILURE() << problem;
   return whole;

@@ -67,7 +67,7 @@ TEST(Replay, ResumeAtEveryStep) {
 
 TEST(Replay, WhatIsPlayedHangsOnTheNetAsItIsTrained) {
   const auto played = [](double lr) {
-    const Folder folder;
+    const TestFolder folder;
     TrainStage stage = playing();
     stage.learners = {learner("model", {"model"}, "sgd", lr)};
     fit(stage, {.directory = folder.at("run")});

@@ -52,7 +52,7 @@ TrainStage teaching() {
 TEST(Teacher, ResumeAtEveryStep) { same_wherever_stopped(teaching); }
 
 TEST(Teacher, FollowsTheStudentByTheFormulaAndTheBankRemembersByIds) {
-  const Folder folder;
+  const TestFolder folder;
   TrainStage stage = teaching();
   stage.stop = Count{1, Unit::steps};
   const Fit result = fit(stage, {.directory = folder.at("run")});

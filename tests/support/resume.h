@@ -4,8 +4,6 @@
 
 #include "etude/base/torch_pch.h"
 
-#include <stdlib.h>
-
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -15,6 +13,7 @@
 #include <vector>
 
 #include "etude/base/file.h"
+#include "etude/base/testing.h"
 #include "etude/train/trainer.h"
 
 namespace etude::test {
@@ -24,20 +23,6 @@ using Problems = std::vector<std::string>;
 inline void append(Problems& into, const Problems& more, const std::string& what) {
   for (const std::string& problem : more) into.push_back(what + ": " + problem);
 }
-
-/// A folder that goes away with the test.
-class Folder {
- public:
-  Folder() : path_((std::filesystem::temp_directory_path() / "etude-test-XXXXXX").string()) {
-    if (!::mkdtemp(path_.data())) throw Error(Code::io, "no temporary folder can be made", path_);
-  }
-  ~Folder() { file::remove_all(path_); }
-  Folder(const Folder&) = delete;
-  std::string at(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
-};
 
 /// All of a fit that must not change: tensors and memories to the bit, numbers, counters, metric lines. Seconds and
 /// what hangs on them are left out.
@@ -95,7 +80,8 @@ inline Problems difference(const Print& a, const Print& b) {
 
 /// Runs the stage straight, then once for each k stopped after k steps and gone on with by fresh objects. Every run
 /// has a folder of its own below `folder`; `whole` becomes the straight one.
-inline Problems wherever_stopped(const std::function<TrainStage()>& make, const Folder& folder, Fit* whole = nullptr) {
+inline Problems wherever_stopped(const std::function<TrainStage()>& make, const TestFolder& folder,
+                                 Fit* whole = nullptr) {
   Problems problems;
   Surroundings straight;
   straight.directory = folder.at("straight");

@@ -1,7 +1,7 @@
 #include "etude/data/batch.h"
 
+#include "etude/base/testing.h"
 #include "etude/base/torch_pch.h"
-#include "etude/data/test_folder.h"
 
 namespace etude::batch_test {
 namespace {

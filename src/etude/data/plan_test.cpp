@@ -5,8 +5,8 @@
 #include <random>
 #include <set>
 
+#include "etude/base/testing.h"
 #include "etude/data/source.h"
-#include "etude/data/test_folder.h"
 
 namespace etude::plan_test {
 namespace {

@@ -7,9 +7,9 @@
 #include <random>
 #include <thread>
 
+#include "etude/base/testing.h"
 #include "etude/base/torch_pch.h"
 #include "etude/data/tensor_dataset.h"
-#include "etude/data/test_folder.h"
 
 namespace etude::stream_test {
 namespace {

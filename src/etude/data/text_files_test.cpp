@@ -10,8 +10,8 @@
 #include <cstring>
 #include <random>
 
+#include "etude/base/testing.h"
 #include "etude/base/text.h"
-#include "etude/data/test_folder.h"
 
 namespace etude::text_files_test {
 namespace {

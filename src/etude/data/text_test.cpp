@@ -7,9 +7,9 @@
 
 #include "etude/base/assets.h"
 #include "etude/base/file.h"
+#include "etude/base/testing.h"
 #include "etude/base/torch_pch.h"
 #include "etude/data/sets.h"
-#include "etude/data/test_folder.h"
 #include "etude/data/text_files.h"
 
 namespace etude::data_text_test {

@@ -247,10 +247,10 @@ TEST(Html, OfASingleRunShowsAllThatWasMeasured) {
 }
 
 TEST(Html, IsWrittenWhereItIsSaid) {
-  const testing::Folder folder;
+  const TestFolder folder;
   const Comparison c = comparison();
-  write_html(folder / "toy-report/small.html", c);
-  EXPECT_EQ(file::read(folder / "toy-report/small.html"), to_html(c));
+  write_html(folder.at("toy-report/small.html"), c);
+  EXPECT_EQ(file::read(folder.at("toy-report/small.html")), to_html(c));
 }
 
 }  // namespace

@@ -120,9 +120,9 @@ TEST(ResultsFile, SurvivesToTheBit) {
   EXPECT_EQ(again.machine, c.machine);
   EXPECT_EQ(results_table(again), results_table(results));
 
-  const testing::Folder folder;
-  write_results(folder / "results.json", results);
-  EXPECT_EQ(to_json(read_results(folder / "results.json")), text);
+  const TestFolder folder;
+  write_results(folder.at("results.json"), results);
+  EXPECT_EQ(to_json(read_results(folder.at("results.json"))), text);
 }
 
 TEST(ResultsFile, UnpairedVerdictsSurviveToo) {

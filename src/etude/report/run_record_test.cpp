@@ -11,8 +11,6 @@
 namespace etude::report::run_record_test {
 namespace {
 
-using testing::Folder;
-
 std::string line(const std::string& kind, int step, const std::string& values, const std::string& stage = "train") {
   return R"({"v":1,"stage":")" + stage + R"(","kind":")" + kind + R"(","step":)" + std::to_string(step) +
          R"(,"tokens":)" + std::to_string(100 * step) + R"(,"values":{)" + values + "}}\n";
@@ -34,14 +32,14 @@ Error error_of(const std::function<void()>& action) {
 }
 
 TEST(RunRecords, HoldAllThatARunWrote) {
-  const Folder folder;
+  const TestFolder folder;
   folder.write("toy-ours/abc-s3/metrics.jsonl", line("train", 5, R"("train/loss":4.5)") +
                                                     line("eval", 10, R"("valid/loss":3.5,"spread":"nan")") +
                                                     line("eval", 20, R"("valid/loss":2.5,"spread":null)"));
   folder.write("toy-ours/abc-s3/result.json", kResult);
   folder.write("toy-ours/abc-s3/rows/valid.jsonl",
                "{\"item\":4,\"value\":2.25,\"weight\":64}\n{\"item\":9,\"value\":3}\n");
-  const RunRecord run = read_run(folder / "toy-ours/abc-s3");
+  const RunRecord run = read_run(folder.at("toy-ours/abc-s3"));
   EXPECT_TRUE(run.finished);
   EXPECT_EQ(run.method + " " + run.arm + " " + run.profile + " " + run.key + " " + run.commit,
             "toy ours small abc abc");
@@ -72,10 +70,10 @@ TEST(RunRecords, AStageCanBeNamed) {
 }
 
 TEST(RunRecords, APartialRunKnowsItself) {
-  const Folder folder;
+  const TestFolder folder;
   folder.write("toy-ours/abc-s12/metrics.jsonl", line("eval", 10, R"("valid/loss":3.5)"));
   folder.write("toy-ours/abc-s12/recipe.toml", "method = 'toy'\narm = 'ours'\nseed = 12\n");
-  const RunRecord run = read_run(folder / "toy-ours/abc-s12/");
+  const RunRecord run = read_run(folder.at("toy-ours/abc-s12/"));
   EXPECT_FALSE(run.finished);
   EXPECT_EQ(run.method, "toy");
   EXPECT_EQ(run.arm, "ours");
@@ -116,39 +114,39 @@ TEST(RunRecords, ATornLastLineIsForgivenAndNothingElse) {
 }
 
 TEST(RunRecords, DamagedResultsAndMissingFilesAreNamed) {
-  const Folder folder;
-  const Error nothing = error_of([&] { read_run(folder / "nowhere"); });
+  const TestFolder folder;
+  const Error nothing = error_of([&] { read_run(folder.at("nowhere")); });
   EXPECT_EQ(nothing.code(), Code::checkpoint);
-  EXPECT_EQ(nothing.where(), folder / "nowhere");
+  EXPECT_EQ(nothing.where(), folder.at("nowhere"));
 
   folder.write("run/result.json", "{\n\"v\":1,\n\"status\": finished}");
-  EXPECT_EQ(error_of([&] { read_run(folder / "run"); }).where(), folder / "run/result.json:3");
+  EXPECT_EQ(error_of([&] { read_run(folder.at("run")); }).where(), folder.at("run/result.json:3"));
   folder.write("run/result.json", R"({"v":1,"status":"finished","method":"toy","arm":"ours"})");
-  EXPECT_EQ(error_of([&] { read_run(folder / "run"); }).message(), "member 'seed' is missing");
+  EXPECT_EQ(error_of([&] { read_run(folder.at("run")); }).message(), "member 'seed' is missing");
   folder.write("run/result.json", R"({"v":1,"status":"finished","method":"toy","arm":"ours","seed":1.5})");
-  EXPECT_EQ(error_of([&] { read_run(folder / "run"); }).message(), "member 'seed' is 1.5, not an integer");
+  EXPECT_EQ(error_of([&] { read_run(folder.at("run")); }).message(), "member 'seed' is 1.5, not an integer");
   folder.write("run/result.json", kResult);
-  EXPECT_TRUE(read_run(folder / "run").finished) << "metrics may be absent";
+  EXPECT_TRUE(read_run(folder.at("run")).finished) << "metrics may be absent";
   folder.write("run/rows/valid.jsonl", "{\"item\":1}\n");
-  EXPECT_EQ(error_of([&] { read_run(folder / "run"); }).where(), folder / "run/rows/valid.jsonl:1");
+  EXPECT_EQ(error_of([&] { read_run(folder.at("run")); }).where(), folder.at("run/rows/valid.jsonl:1"));
 }
 
 TEST(RunRecords, AreFoundAtThreeDepths) {
-  const Folder folder;
+  const TestFolder folder;
   folder.write("runs/a/k-s0/metrics.jsonl", "");
   folder.write("runs/a/k-s1/result.json", kResult);
   folder.write("runs/b/k-s0/metrics.jsonl", "");
   folder.write("runs/report/small.html", "");
   folder.write("runs/c/d/e/metrics.jsonl", "");
-  const std::vector<std::string> all = {folder / "runs/a/k-s0", folder / "runs/a/k-s1", folder / "runs/b/k-s0"};
-  EXPECT_EQ(run_directories(folder / "runs"), all);
-  EXPECT_EQ(run_directories(folder / "runs/b"), (std::vector<std::string>{all[2]}));
+  const std::vector<std::string> all = {folder.at("runs/a/k-s0"), folder.at("runs/a/k-s1"), folder.at("runs/b/k-s0")};
+  EXPECT_EQ(run_directories(folder.at("runs")), all);
+  EXPECT_EQ(run_directories(folder.at("runs/b")), (std::vector<std::string>{all[2]}));
   EXPECT_EQ(run_directories(all[0]), (std::vector<std::string>{all[0]}));
-  EXPECT_TRUE(run_directories(folder / "none").empty());
+  EXPECT_TRUE(run_directories(folder.at("none")).empty());
 }
 
 /// Arms as they lie on disk: what `loss` says for each seed.
-void write_arm(const Folder& folder, const std::string& arm, const std::vector<double>& loss) {
+void write_arm(const TestFolder& folder, const std::string& arm, const std::vector<double>& loss) {
   for (size_t seed = 0; seed < loss.size(); ++seed) {
     const std::string directory = "runs/toy-" + arm + "/k-s" + std::to_string(seed);
     const std::string value = "\"valid/loss\":" + std::to_string(loss[seed]);
@@ -161,12 +159,12 @@ void write_arm(const Folder& folder, const std::string& arm, const std::vector<d
 
 TEST(RunFolders, SwappedRecipesTurnTheVerdictAndFiveNatsAreTooMuch) {
   const std::vector<double> low = {2.30, 2.33, 2.28}, high = {2.41, 2.45, 2.38};
-  const auto outcome = [](const Folder& folder, const std::string& margin) {
+  const auto outcome = [](const TestFolder& folder, const std::string& margin) {
     std::vector<RunRecord> runs;
-    for (const auto& directory : run_directories(folder / "runs")) runs.push_back(read_run(directory));
+    for (const auto& directory : run_directories(folder.at("runs"))) runs.push_back(read_run(directory));
     return judge_all(testing::claims(margin), runs, "small").at(0).outcome;
   };
-  const Folder straight, swapped;
+  const TestFolder straight, swapped;
   write_arm(straight, "ours", low);
   write_arm(straight, "base", high);
   write_arm(swapped, "ours", high);

@@ -1,11 +1,10 @@
 #pragma once
 // Runs for the tests of this ring.
 
-#include <filesystem>
-#include <fstream>
 #include <string>
 #include <vector>
 
+#include "etude/base/testing.h"
 #include "etude/report/claims.h"
 #include "etude/report/run_record.h"
 
@@ -46,24 +45,5 @@ inline Claims claims(const std::string& margin) {
           margin + "\n",
       "claims.toml");
 }
-
-/// A folder that goes away with the object.
-class Folder {
- public:
-  Folder() {
-    std::string name = (std::filesystem::temp_directory_path() / "etude-report-XXXXXX").string();
-    path_ = mkdtemp(name.data());
-  }
-  ~Folder() { std::filesystem::remove_all(path_); }
-  Folder(const Folder&) = delete;
-  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-  void write(const std::string& name, const std::string& text) const {
-    std::filesystem::create_directories(std::filesystem::path(*this / name).parent_path());
-    std::ofstream(*this / name) << text;
-  }
-
- private:
-  std::string path_;
-};
 
 }  // namespace etude::report::testing

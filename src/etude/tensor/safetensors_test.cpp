@@ -7,10 +7,10 @@
 #include <sys/resource.h>
 
 #include <cstring>
-#include <filesystem>
 
 #include "etude/base/error.h"
 #include "etude/base/file.h"
+#include "etude/base/testing.h"
 
 namespace etude::safetensors_test {
 namespace {
@@ -128,20 +128,18 @@ TEST(Safetensors, ViewsAreWrittenAsTheyLook) {
 }
 
 TEST(Safetensors, FilesHashesAndMeasuresAgree) {
-  std::string folder = (std::filesystem::temp_directory_path() / "etude-tensor-XXXXXX").string();
-  ASSERT_NE(mkdtemp(folder.data()), nullptr);
+  const TestFolder folder;
   const NamedTensors tensors = {{"w", torch::randn({3, 5})}, {"n", torch::tensor(3)}};
-  const std::string bytes = to_safetensors(tensors, {{"a", "b"}}), path = folder + "/f.safetensors";
+  const std::string bytes = to_safetensors(tensors, {{"a", "b"}}), path = folder.at("f.safetensors");
   EXPECT_EQ(write_safetensors(path, tensors, {{"a", "b"}}), file::sha256(bytes));
   EXPECT_EQ(file::read(path), bytes);
   write_safetensors_atomically(path, {{"other", torch::tensor(1)}});
   EXPECT_EQ(read_safetensors(path).tensors.front().first, "other");
-  EXPECT_EQ(file::list(folder), std::vector<std::string>{"f.safetensors"});
+  EXPECT_EQ(file::list(folder.path()), std::vector<std::string>{"f.safetensors"});
   const SafetensorsMeasure measure = measure_safetensors(tensors, {{"a", "b"}});
   EXPECT_EQ(measure.sha256, file::sha256(bytes));
   EXPECT_EQ(measure.bytes, static_cast<int64_t>(bytes.size()));
   EXPECT_TRUE(parse_safetensors(to_safetensors({}), "none").tensors.empty());
-  file::remove_all(folder);
 }
 
 TEST(Safetensors, TypesThatTheFormatLacks) {

@@ -13,7 +13,7 @@
 #include <thread>
 
 #include "etude/base/error.h"
-#include "etude/data/test_folder.h"
+#include "etude/base/testing.h"
 #include "etude/train/sealed.h"
 
 namespace etude::artifact_test {

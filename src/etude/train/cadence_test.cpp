@@ -50,7 +50,7 @@ TEST(Cadence, AnyCounterStopsEvaluatesLogsAndSaves) {
       {Unit::steps, 1},  {Unit::samples, 4},  {Unit::tokens, 20},  {Unit::epochs, 0.5}, {Unit::flops, 3 * 2 * 24 * 4},
       {Unit::bytes, 10}, {Unit::messages, 1}, {Unit::env_steps, 7}};
   for (const auto& [unit, amount] : per_step) {
-    const Folder folder;
+    const TestFolder folder;
     TrainStage stage = counting();
     stage.stop = Count{8 * amount, unit};
     stage.evaluate = Count{3 * amount, unit};
@@ -91,7 +91,7 @@ TEST(Cadence, PercentagesAreOfTheStopRuleAndZeroIsNeverButAtTheEnd) {
 }
 
 TEST(Cadence, SchedulesGoOnAtAResume) {
-  const Folder folder;
+  const TestFolder folder;
   const auto make = [] {
     TrainStage stage = counting();
     stage.learners[0].optimizer.config.set("lr", Config("warmup(2, cosine(0.1 -> 0))"));
@@ -136,7 +136,7 @@ TEST(MetricLines, OfARunAreOneObjectALine) {
       if (event == Event::step_end) step.log("odd", step.number() == 1 ? std::nan("") : HUGE_VAL);
     }
   };
-  const Folder folder;
+  const TestFolder folder;
   TrainStage stage = counting();
   stage.passes[0].objective = std::make_shared<Logs>();
   fit(stage, {.directory = folder.at("run")});

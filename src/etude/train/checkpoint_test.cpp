@@ -10,7 +10,7 @@
 
 #include "etude/base/error.h"
 #include "etude/base/file.h"
-#include "etude/data/test_folder.h"
+#include "etude/base/testing.h"
 #include "etude/tensor/safetensors.h"
 #include "etude/train/sealed.h"
 

@@ -8,7 +8,7 @@
 #include <set>
 #include <thread>
 
-#include "etude/data/test_folder.h"
+#include "etude/base/testing.h"
 #include "etude/train/testing.h"
 
 namespace etude::graph_test {

@@ -256,7 +256,7 @@ class Breaks : public Regression {
 
 TEST(Loop, WhatIsNotFiniteStopsBeforeTheUpdateAndIsNamed) {
   for (const bool in_gradient : {false, true}) {
-    const Folder folder;
+    const TestFolder folder;
     TrainStage stage = regression(std::make_shared<Breaks>(in_gradient));
     stage.checkpoint.every = Count{1, Unit::steps};
     try {
@@ -311,7 +311,7 @@ TEST(Loop, OneLearnerThatStopsDecidesForThePass) {
 }
 
 TEST(Loop, AnExceptionInAHookLeavesTheLastCheckpointIntact) {
-  const Folder folder;
+  const TestFolder folder;
   const auto make = [](bool breaks) {
     TrainStage stage = regression();
     stage.checkpoint.every = Count{2, Unit::steps};
@@ -343,7 +343,7 @@ TEST(Loop, AnObjectiveThatForgetsIsFoundOut) {
    private:
     int calls_ = 0;
   };
-  const Folder folder;
+  const TestFolder folder;
   EXPECT_FALSE(wherever_stopped([] { return regression(std::make_shared<Forgetful>()); }, folder).empty());
 }
 
@@ -375,7 +375,7 @@ TEST(Loop, DataParallelCountsARingOfAllGradients) {
 }
 
 TEST(Loop, MilestonesInAnyUnitAreKeptAndPublished) {
-  const Folder folder;
+  const TestFolder folder;
   TrainStage stage = regression();
   stage.checkpoint = {Count{1, Unit::steps}, 1, {Count::parse("0"), Count::parse("25%"), Count::parse("15 samples")}};
   std::vector<std::string> places;

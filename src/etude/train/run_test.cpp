@@ -9,7 +9,7 @@
 #include <fstream>
 
 #include "etude/base/file.h"
-#include "etude/data/test_folder.h"
+#include "etude/base/testing.h"
 #include "etude/tensor/safetensors.h"
 #include "etude/train/checkpoint.h"
 #include "tests/support/resume.h"

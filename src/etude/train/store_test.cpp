@@ -9,7 +9,7 @@
 #include <numeric>
 
 #include "etude/base/error.h"
-#include "etude/data/test_folder.h"
+#include "etude/base/testing.h"
 
 namespace etude::store_test {
 namespace {

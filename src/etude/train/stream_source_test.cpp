@@ -88,7 +88,7 @@ TEST(StreamSource, TwoSourcesKeepTheirOwnPlaces) {
   fit(make(both, 5));
   EXPECT_EQ(both["train"], alone["train"]);
   EXPECT_EQ(sorted(both["other"]), all_of(40, 1));
-  const Folder folder;
+  const TestFolder folder;
   Seen ignored;
   EXPECT_EQ(wherever_stopped([&] { return make(ignored, 5); }, folder), Problems{});
 }

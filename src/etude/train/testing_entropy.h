@@ -47,7 +47,7 @@ objective = { kind = "next_token" }
 every = "20 steps"
 batches = 4
 )";
-  const Folder folder;
+  const TestFolder folder;
   file::write_atomically(folder.at("text.txt"), text);
   std::vector<std::string> all = {"data.path=" + to_toml_value(Config(folder.at("text.txt")))};
   all.insert(all.end(), overrides.begin(), overrides.end());

@@ -1,5 +1,5 @@
 #pragma once
-// For tests of this ring.
+// For tests of all rings.
 
 #include <gtest/gtest.h>
 #include <stdlib.h>
@@ -18,7 +18,7 @@ namespace etude {
 class TestFolder {
  public:
   TestFolder() {
-    std::string name = std::filesystem::temp_directory_path().string() + "/etude-data-XXXXXX";
+    std::string name = std::filesystem::temp_directory_path().string() + "/etude-test-XXXXXX";
     if (!mkdtemp(name.data())) throw std::runtime_error("no temporary folder");
     base_ = name;
     path_ = base_ + "/Bücher und Hefte";
