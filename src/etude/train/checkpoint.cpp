@@ -173,7 +173,8 @@ void remove_quietly(const std::string& path) {
 
 }  // namespace
 
-Checkpoints::Checkpoints(std::string directory) : directory_(std::move(directory)) {
+Checkpoints::Checkpoints(std::string directory, Use use) : directory_(std::move(directory)) {
+  if (use == Use::read) return;
   sealed::remove_leftovers(directory_ + "/checkpoints");
   sealed::remove_leftovers(directory_ + "/segments");
 }

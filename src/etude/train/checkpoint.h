@@ -34,8 +34,10 @@ struct Snapshot {
 
 class Checkpoints {
  public:
-  /// `directory` is the run's; checkpoints/ and segments/ lie below it. Removes what dead writers left aside.
-  explicit Checkpoints(std::string directory);
+  enum class Use { write, read };
+  /// `directory` is the run's; checkpoints/ and segments/ lie below it. A writer, who holds the run, removes what dead
+  /// ones left aside; a reader changes nothing, and another process may be writing.
+  explicit Checkpoints(std::string directory, Use use = Use::write);
 
   /// Durable when it returns. Only then, after it was verified by reading it back, it removes all but the newest
   /// `keep` and the milestones, and the later steps, which a run that went back has given up. Saving a step again

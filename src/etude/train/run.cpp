@@ -206,11 +206,11 @@ std::string source_commit() {
 NamedTensors trained_weights(const std::string& directory) {
   const std::string finished = directory + "/model.safetensors";
   if (file::exists(finished)) return read_safetensors(finished).tensors;
+  // The run may be training: a checkpoint that goes while it is read has a newer one.
+  constexpr int kAttempts = 3;
   std::optional<Snapshot> snapshot;
-  if (file::is_directory(directory + "/checkpoints")) {
-    const file::Lock lock(directory + "/lock");  // a writer's files that are being written are not leavings
-    snapshot = Checkpoints(directory).load_latest();
-  }
+  for (int i = 0; i < kAttempts && !snapshot; ++i)
+    snapshot = Checkpoints(directory, Checkpoints::Use::read).load_latest();
   if (!snapshot)
     throw Error(Code::checkpoint, "there is no trained model", directory,
                 "etude run METHOD trains one and names its directory");

@@ -150,6 +150,24 @@ TEST_F(Run, OneAtATimeInADirectory) {
   EXPECT_EQ(refused, 6);
 }
 
+TEST_F(Run, WeightsCanBeReadWhileItTrains) {
+  RunSettings training = settings_;
+  const std::string directory = run_directory(recipe(), settings_.out);
+  std::vector<NamedTensors> seen;
+  training.interrupted = [&, step = 0]() mutable {
+    if (++step == 4) std::ofstream(directory + "/checkpoints/.tmp-1-1-half") << "being written";
+    if (step >= 4) seen.push_back(trained_weights(directory));  // the last save was after step 2, then after step 4
+    if (step == 4) {
+      EXPECT_TRUE(file::exists(directory + "/checkpoints/.tmp-1-1-half")) << "a reader removes nothing";
+    }
+    return false;
+  };
+  EXPECT_TRUE(run_recipe(recipe(), registry_, training).finished);
+  ASSERT_EQ(seen.size(), 3U);
+  EXPECT_FALSE(torch::equal(seen[0].back().second, seen[1].back().second)) << "step 2, then step 4";
+  EXPECT_TRUE(torch::equal(seen[1].back().second, seen[2].back().second));
+}
+
 TEST_F(Run, ADamagedResultIsNamed) {
   const std::string directory = run(recipe()).directory;
   for (const char* bad : {"", "{", "[]", "null", R"({"values":3})", R"({"status":"finished"})"}) {
