@@ -96,11 +96,14 @@ make_machine() {   # $1: root or user
     cp -a "$(dirname "$torch")/." "$root/opt/libtorch/"
   fi
   local m
-  for m in proc dev/shm; do
-    mkdir -p "$root/$m"
-    if [ "$m" = proc ]; then mount -t proc proc "$root/proc"; else mount -t tmpfs tmpfs "$root/dev/shm"; fi &&
-      mounted+=("$root/$m") || echo "(no $m in there: mounting is not allowed here)"
+  for m in proc:proc dev/shm:tmpfs dev/pts:devpts; do
+    local where=$root/${m%:*} type=${m#*:} options=()
+    [ "$type" != devpts ] || options=(-o newinstance,ptmxmode=0666)
+    mkdir -p "$where"
+    mount -t "$type" "${options[@]}" "$type" "$where" && mounted+=("$where") ||
+      echo "(no ${m%:*} in there: mounting is not allowed here)"
   done
+  ln -sf pts/ptmx "$root/dev/ptmx"
   # The README begins with make and a clone of the repository; git itself is on the list of packages.
   chroot "$root" sh -c 'apt-get -q update && apt-get -q install -y --no-install-recommends make' \
     > "$dir/$1-make.log" 2>&1 || { tail -n 5 "$dir/$1-make.log" >&2; fail "apt-get does not work in the new Debian"; }

@@ -1,6 +1,6 @@
 # For the scripts beside it: a scratch folder with blanks and umlauts in its name, and expectations.
 set -u
-export LC_ALL=C OMP_WAIT_POLICY=passive
+export LC_ALL=C TERM=xterm OMP_WAIT_POLICY=passive
 etude=${ETUDE_BIN:?}
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/étude tést.XXXXXX")
 trap 'chmod -R u+w "$scratch"; rm -rf "$scratch"' EXIT

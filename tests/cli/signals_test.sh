@@ -10,6 +10,14 @@ wait_for() {
   done
   fail "no '$1' in $2: $(tail -n 3 "$2")"
 }
+# wait_for_save DIRECTORY: until there is a checkpoint below it, or a minute.
+wait_for_save() {
+  for _ in $(seq 1200); do
+    [ -n "$(newest "$1")" ] && return
+    sleep 0.05
+  done
+  fail "no checkpoint below $1"
+}
 # The processes whose command line has this word.
 with_word() { grep -l -a -z -x -- "$1" /proc/[0-9]*/cmdline 2> /dev/null; }
 # nobody_left WORD: within ten seconds.
@@ -39,7 +47,7 @@ done
 "$etude" --json run "${endless[@]}" --out twice > events 2> messages &
 child=$!
 wait_for '"step":[0-9][0-9]' events
-while [ -z "$(newest twice)" ]; do sleep 0.05; done
+wait_for_save twice
 kill -INT "$child"
 kill -INT "$child" 2> /dev/null
 wait "$child"
@@ -71,13 +79,13 @@ for signal in INT TERM KILL; do
 done
 
 # On a terminal: one line, cut to its width, and Ctrl-C from the keyboard.
-if command -v script > /dev/null; then
+if script -qec true /dev/null > /dev/null 2>&1; then
   mkfifo keys
   TERM=xterm script -qefc "stty cols 80 rows 24; exec '$etude' run ${endless[*]@Q} --out terminal" screen < keys > /dev/null 2>&1 &
   child=$!
   exec 3> keys
   wait_for 'ETA' screen
-  while [ -z "$(newest terminal)" ]; do sleep 0.05; done
+  wait_for_save terminal
   printf '\003' >&3
   wait "$child"
   status=$?
@@ -87,5 +95,7 @@ if command -v script > /dev/null; then
   longest=$(LC_ALL=C.UTF-8 wc -L < lines)
   [ "$longest" -le 80 ] || fail "a live line of $longest columns"
   grep -q 'once more leaves at once' screen || fail "Ctrl-C is not answered"
+else
+  echo 'no pseudo terminal can be had here: Ctrl-C on a terminal is not tried'
 fi
 finish
