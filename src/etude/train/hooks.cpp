@@ -60,6 +60,10 @@ double Objective::flops(Step& step, const Batch& batch) const {
   return all;
 }
 
+void Technique::execute_all(std::vector<Step>& steps) {
+  for (Step& step : steps) execute(step, step.batch);
+}
+
 Norms Objective::norms(const Batch& batch) const { return {{"items", static_cast<double>(batch.size())}}; }
 
 }  // namespace etude

@@ -4,10 +4,11 @@
 //
 //   begin                        once per stage and replica, after weights were moved in and before step one;
 //                                not again at a resume
-//   per step, per replica, per pass that is due:
+//   per step, per pass that is due, for all replicas side by side:
 //     batch                      a batch has been drawn; techniques and parts may change it
 //     follow_before              followers that move before the forward
 //     (norms, loss, backward)    the objective; accumulate_terms may weight or add terms
+//   and when every replica has its gradients, per replica:
 //     unscale privatise sync project clip guard       gradients, in this fixed order
 //     (update)                   the optimizer of each learner
 //     project_parameters follow quantise              parameters, in this fixed order
@@ -113,6 +114,9 @@ class Technique : public Hooks {
   /// Executor slot: forward and backward of a pass. The frame's own calls step.compute(batch) once; one that computes
   /// otherwise counts its FLOPs itself.
   virtual void execute(Step&, const Batch&) {}
+  /// The same for all replicas that are here, in their order; for executors that lead a replica's samples through the
+  /// nets of others. Default: execute() for each.
+  virtual void execute_all(std::vector<Step>& steps);
   /// Plan slot: the number of samples that the replica draws in this step; -1: as the source says.
   virtual int64_t batch_size(Step&) { return -1; }
   /// Optimizer slot: takes the place of the learner's update. Gradients stand in step.gradients().

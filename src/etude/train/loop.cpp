@@ -79,51 +79,57 @@ Fit Trainer::run() {
 }
 
 void Trainer::take_step() {
-  for (auto& replica : replicas_) {
-    Step step(*this, *replica);
-    Drawn drawn;
-    for (const Pass& pass : stage_.passes) {
-      if (counters_.step() % pass.every != 0) continue;
-      for (int k = 0; k < pass.times; ++k) take_pass(step, pass, drawn);
-    }
+  std::vector<Step> steps;
+  for (auto& replica : replicas_) steps.emplace_back(*this, *replica);
+  for (const Pass& pass : stage_.passes) {
+    if (counters_.step() % pass.every != 0) continue;
+    for (int k = 0; k < pass.times; ++k) take_pass(steps, pass);
+  }
+  for (Step& step : steps) {
     step.pass_ = nullptr;
     step.learners_.clear();
     fire(Event::step_end, step);
   }
   exchange();
-  Step all(*this, *replicas_.front());
-  for (const auto& [name, source] : stage_.sources) source->advance(all);
-  counters_[Unit::epochs] = stage_.sources.front().second->epochs(all);
+  for (const auto& [name, source] : stage_.sources) source->advance(steps.front());
+  for (int u = 0; u < kUnits; ++u) counters_.value[static_cast<size_t>(u)] += counting_.value[static_cast<size_t>(u)];
+  counting_ = Counters();
+  counters_[Unit::epochs] = stage_.sources.front().second->epochs(steps.front());
   count_traffic();
   counters_[Unit::steps] += 1;
 }
 
-void Trainer::take_pass(Step& step, const Pass& pass, Drawn& drawn) {
+/// All replicas side by side: none is updated before all have their gradients, so that an executor may lead one
+/// replica's samples through the nets of another.
+void Trainer::take_pass(std::vector<Step>& steps, const Pass& pass) {
+  for (Step& step : steps) begin_pass(step, pass);
+  if (Technique* executor = owner(Slot::executor))
+    executor->execute_all(steps);
+  else
+    for (Step& step : steps) step.compute(step.batch);
+  for (Step& step : steps) {
+    gradients(step);
+    if (!step.skip_update) update(step);
+    for (Event event : {Event::project_parameters, Event::follow, Event::quantise}) fire(event, step);
+  }
+}
+
+void Trainer::begin_pass(Step& step, const Pass& pass) {
   step.pass_ = &pass;
   step.skip_update = false;
   step.norms_.clear();
   step.learners_.clear();
   for (const std::string& name : pass.learners) step.learners_.push_back(&step.learner(name));
-
-  draw(step, drawn);
+  draw(step);
   fire(Event::batch, step);
   fire(Event::follow_before, step);
   check_inputs(step);
-
   step.zero_gradients();
-  if (Technique* executor = owner(Slot::executor))
-    executor->execute(step, step.batch);
-  else
-    step.compute(step.batch);
-
-  gradients(step);
-  if (!step.skip_update) update(step);
-  for (Event event : {Event::project_parameters, Event::follow, Event::quantise}) fire(event, step);
 }
 
-void Trainer::draw(Step& step, Drawn& drawn) {
+void Trainer::draw(Step& step) {
   const Pass& pass = *step.pass_;
-  if (auto earlier = drawn.find(pass.source); pass.reuse && earlier != drawn.end()) {
+  if (auto earlier = step.drawn_.find(pass.source); pass.reuse && earlier != step.drawn_.end()) {
     step.batch = earlier->second;
     return;
   }
@@ -131,10 +137,10 @@ void Trainer::draw(Step& step, Drawn& drawn) {
   const auto source =
       std::find_if(stage_.sources.begin(), stage_.sources.end(), [&](const auto& s) { return s.first == pass.source; });
   step.batch = source->second->next(step, plan ? plan->batch_size(step) : -1);
-  counters_[Unit::samples] += static_cast<double>(step.batch.size());
+  counting_[Unit::samples] += static_cast<double>(step.batch.size());
   if (auto ids = step.batch.x.find("ids_BT"); ids != step.batch.x.end())
-    counters_[Unit::tokens] += static_cast<double>(ids->second.numel());
-  drawn[pass.source] = step.batch;
+    counting_[Unit::tokens] += static_cast<double>(ids->second.numel());
+  step.drawn_[pass.source] = step.batch;
 }
 
 void Trainer::check_inputs(const Step& step) const {
@@ -175,14 +181,14 @@ double Trainer::compute(Step& step, const Batch& batch) {
     const Tensor loss = sum_of_terms(step, step.loss(micro, ctx), values);
     if (!step.skip_update) torch::autograd::backward({loss}, {}, std::nullopt, false, inputs);
   }
-  counters_[Unit::flops] += pass.objective->flops(step, batch);
+  counting_[Unit::flops] += pass.objective->flops(step, batch);
   if (step.skip_update) return zero(), std::nan("");
 
   double total = 0;
   for (const auto& [name, value] : values) total += value;
-  log(pass.name + "/loss", total);
+  step.log(pass.name + "/loss", total);
   if (values.size() > 1)
-    for (const auto& [name, value] : values) log(pass.name + "/" + name, value);
+    for (const auto& [name, value] : values) step.log(pass.name + "/" + name, value);
   return total;
 }
 
@@ -209,7 +215,7 @@ void Trainer::gradients(Step& step) {
   fire(Event::guard, step);
   if (std::any_of(step.learners_.begin(), step.learners_.end(),
                   [](const Learner* learner) { return learner->spec.on_nonfinite == "skip_step"; }))
-    log(step.pass() + "/skipped", step.skip_update ? 1 : 0);
+    step.log(step.pass() + "/skipped", step.skip_update ? 1 : 0);
 }
 
 /// Stops, or has the whole pass skipped, when a gradient is not finite.
@@ -222,7 +228,7 @@ void Trainer::clip(Step& step, Learner& learner) {
   if (std::isfinite(norm)) {
     if (step.skip_update) return;
     const std::string name = step.pass() + "/grad_norm";
-    log(step.learners_.size() == 1 ? name : name + "/" + learner.spec.name, norm);
+    step.log(step.learners_.size() == 1 ? name : name + "/" + learner.spec.name, norm);
     return;
   }
   if (learner.spec.on_nonfinite == "skip_step") {
@@ -279,11 +285,6 @@ void Trainer::fire(Event event, Step& step) {
   }
   for (size_t i = 0; i < stage_.with.size(); ++i)
     if (contracts_[i].acts.count(event)) stage_.with[i]->on(event, step);
-}
-
-void Trainer::log(const std::string& name, double value) {
-  books_.number(name + "/sum") += value;
-  books_.number(name + "/count") += 1;
 }
 
 /// A stop rule whose counter does not move would never be reached.

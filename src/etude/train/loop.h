@@ -31,9 +31,9 @@ class Trainer {
 
   // the loop (loop.cpp)
   void take_step();
-  using Drawn = std::map<std::string, Batch>;  ///< the newest batch of this step, by source
-  void take_pass(Step& step, const Pass& pass, Drawn& drawn);
-  void draw(Step& step, Drawn& drawn);
+  void take_pass(std::vector<Step>& steps, const Pass& pass);
+  void begin_pass(Step& step, const Pass& pass);
+  void draw(Step& step);
   void check_inputs(const Step& step) const;
   double compute(Step& step, const Batch& batch);
   Tensor sum_of_terms(Step& step, const Terms& terms, std::map<std::string, double>& values);
@@ -42,7 +42,6 @@ class Trainer {
   void update(Step& step);
   void exchange();
   void fire(Event event, Step& step);
-  void log(const std::string& name, double value);
   void count_traffic();
   void check_that_it_ends() const;
 
@@ -85,8 +84,8 @@ class Trainer {
   std::map<std::string, std::shared_ptr<Net>> frozen_;
   std::vector<Contract> contracts_;  ///< of stage_.with
   Store shared_;
-  Store books_;  ///< sums of logged values since the last line
   Counters counters_;
+  Counters counting_;  ///< of the step that is being taken: counters_ are those before it, for every replica alike
   Mailbox mailbox_;
   Traffic counted_;  ///< traffic that the counters hold already
   std::optional<Checkpoints> checkpoints_;

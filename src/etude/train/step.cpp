@@ -72,8 +72,11 @@ double Step::norm(const std::string& name) const {
   return it->second > 0 ? it->second : 1.0;
 }
 
-void Step::log(const std::string& name, double value) { trainer_.log(name, value); }
-void Step::count(Unit unit, double amount) { trainer_.counters_[unit] += amount; }
+void Step::log(const std::string& name, double value) {
+  replica_.books.number(name + "/sum") += value;
+  replica_.books.number(name + "/count") += 1;
+}
+void Step::count(Unit unit, double amount) { trainer_.counting_[unit] += amount; }
 
 void Step::zero_gradients() {
   for (const Learner* learner : learners_)

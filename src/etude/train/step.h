@@ -52,6 +52,7 @@ struct Replica {
   std::map<std::string, std::shared_ptr<Net>> nets;
   std::map<std::string, Learner> learners;
   Store store;
+  Store books;  ///< sums and counts of what was logged since the last line of metrics
 };
 
 struct PassState;  // trainer.cpp
@@ -62,7 +63,7 @@ class Step {
   Step(Trainer& trainer, Replica& replica);
 
   int64_t number() const;  ///< steps done before this one: 0 in the first
-  const Counters& counters() const;
+  const Counters& counters() const;  ///< before this step, the same for every replica
   Position position() const;  ///< for schedules
   uint64_t seed() const;
   int replica() const { return replica_.index; }
@@ -126,6 +127,7 @@ class Step {
 
   const struct Pass* pass_ = nullptr;
   Norms norms_;
+  std::map<std::string, Batch> drawn_;  ///< the newest batch of this step, by source
   int64_t samples_ = 0;  ///< that norms_ were counted over
 };
 

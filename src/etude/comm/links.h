@@ -1,0 +1,58 @@
+#pragma once
+// Ranks as one rank sees them: messages of tensors under a tag, between any two, in any order. Nothing here ever
+// waits for all. Over processes it is comm/process_links.h; links_in_memory() joins threads of one process.
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "etude/base/error.h"
+#include "etude/comm/peers.h"
+#include "etude/tensor/tensor.h"
+
+namespace etude {
+
+/// What a rank is doing: errors name it, and the others are told.
+struct Activity {
+  int64_t step = 0;       ///< steps done
+  std::string operation;  ///< "forward", "exchange", ...
+};
+
+class Links {
+ public:
+  virtual ~Links() = default;
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+
+  /// Hands tensors over. They are copied; it never waits, and is lost when `to` is not there. The part of a tag before
+  /// its first '/' is the operation that its bytes are counted under. Required: another rank; a tag that was not used
+  /// between these two ranks before.
+  virtual void send(int to, const std::string& tag, const std::vector<Tensor>& tensors) = 0;
+  /// What `from` sent under this tag, once: waits until it is there. Nothing when `from` has left or died, or when the
+  /// deadline has passed; then the message, if it still comes, is dropped.
+  virtual std::optional<std::vector<Tensor>> receive(int from, const std::string& tag) = 0;
+  /// Whether receive() would return something at once.
+  virtual bool arrived(int from, const std::string& tag) const = 0;
+  /// Whether a rank is there, as far as this one knows; oneself always is.
+  virtual bool present(int rank) const = 0;
+  /// Why `rank` could not be waited for any longer: Code::comms, naming it, its host, the step and the operation.
+  virtual Error missing(int rank) const = 0;
+
+  /// What this rank does from now on.
+  virtual void enter(const Activity& activity) = 0;
+  /// What this rank has sent, by operation.
+  virtual std::map<std::string, Traffic> traffic() const = 0;
+  /// Seconds that receive() has waited.
+  virtual double waited_seconds() const = 0;
+};
+
+/// The operation of a tag.
+inline std::string operation_of(const std::string& tag) { return tag.substr(0, tag.find('/')); }
+
+/// One object for each of `size` ranks that live in threads of this process. A rank leaves when its object goes.
+std::vector<std::unique_ptr<Links>> links_in_memory(int size, double deadline_seconds);
+
+}  // namespace etude
