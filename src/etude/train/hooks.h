@@ -119,6 +119,8 @@ class Technique : public Hooks {
   virtual void execute_all(std::vector<Step>& steps);
   /// Plan slot: the number of samples that the replica draws in this step; -1: as the source says.
   virtual int64_t batch_size(Step&) { return -1; }
+  /// Before the backward of a micro-batch; `last`: after it, the gradients of this rank's rows are whole.
+  virtual void before_backward(Step&, bool last) { (void)last; }
   /// Optimizer slot: takes the place of the learner's update. Gradients stand in step.gradients().
   virtual void update(Step&) {}
   /// Number of exchange rounds after this step; must be the same on every replica.

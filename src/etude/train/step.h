@@ -13,6 +13,8 @@
 #include "etude/base/counters.h"
 #include "etude/base/error.h"
 #include "etude/base/schedule.h"
+#include "etude/comm/layout.h"
+#include "etude/comm/rank_group.h"
 #include "etude/nn/net.h"
 #include "etude/optim/optimizer.h"
 #include "etude/train/hooks.h"
@@ -90,8 +92,16 @@ class Step {
   /// State of this replica, and state that the whole stage shares (an environment, a tokenizer).
   Store& store() const { return replica_.store; }
   Store& shared() const;
-  /// The same step as another hosted replica sees it; for what acts once for all of them.
+  /// The same step as another replica that this rank hosts sees it; for what acts once for all of them.
   Step other(int replica) const;
+  /// Replicas first .. last-1 that this rank hosts: all of them in one process.
+  std::pair<int, int> hosted() const;
+
+  /// The other ranks; null in one process.
+  Links* links() const;
+  const Layout& layout() const;
+  /// The ranks that share this replica and cut its batch among themselves; null unless there are several.
+  RankGroup* group() const;
 
   /// A stream that depends on (seed, purpose, step, item) and on the replica only when asked to.
   Rng rng(Purpose purpose, int64_t item = 0) const { return Rng(Key{seed(), purpose, number(), item}); }

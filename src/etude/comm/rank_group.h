@@ -1,0 +1,21 @@
+#pragma once
+// The ranks that work for one replica.
+
+#include <algorithm>
+#include <vector>
+
+#include "etude/comm/links.h"
+
+namespace etude {
+
+struct RankGroup {
+  Links& links;
+  std::vector<int> ranks;  ///< ascending, with links.rank() in it
+  /// Place of this rank among them.
+  int index() const {
+    return static_cast<int>(std::lower_bound(ranks.begin(), ranks.end(), links.rank()) - ranks.begin());
+  }
+  int size() const { return static_cast<int>(ranks.size()); }
+};
+
+}  // namespace etude
