@@ -46,10 +46,10 @@ namespace {
 template <class Options>
 class Adam : public Optimizer {
  public:
-  Adam(const Options& options, Parameters parameters, const Config& table)
+  Adam(const Options& options, Parameters parameters)
       : Optimizer(std::move(parameters)),
         options_(options),
-        groups_(learner_groups(parameters_, options.groups, options.lr, options.weight_decay, table)),
+        groups_(learner_groups(parameters_, options.groups, options.lr, options.weight_decay)),
         steps_(parameters_) {
     for (const Parameter& p : parameters_) {
       mean_.push_back(at::zeros_like(p.value));
@@ -99,12 +99,12 @@ class Adam : public Optimizer {
 
 }  // namespace
 
-std::unique_ptr<Optimizer> make_adam(const AdamOptions& options, Parameters parameters, const Config& table) {
-  return std::make_unique<Adam<AdamOptions>>(options, std::move(parameters), table);
+std::unique_ptr<Optimizer> make_adam(const AdamOptions& options, Parameters parameters) {
+  return std::make_unique<Adam<AdamOptions>>(options, std::move(parameters));
 }
 
-std::unique_ptr<Optimizer> make_adamw(const AdamWOptions& options, Parameters parameters, const Config& table) {
-  return std::make_unique<Adam<AdamWOptions>>(options, std::move(parameters), table);
+std::unique_ptr<Optimizer> make_adamw(const AdamWOptions& options, Parameters parameters) {
+  return std::make_unique<Adam<AdamWOptions>>(options, std::move(parameters));
 }
 
 }  // namespace etude

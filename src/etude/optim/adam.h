@@ -66,9 +66,7 @@ void adam_update_plain(const Tensor& value, const Tensor& gradient, const Tensor
                        const AdamValues& with);
 
 /// State: "exp_avg/<parameter>", "exp_avg_sq/<parameter>", "step/<parameter>".
-std::unique_ptr<Optimizer> make_adam(const AdamOptions& options, Parameters parameters,
-                                     const Config& table = Config::table());
-std::unique_ptr<Optimizer> make_adamw(const AdamWOptions& options, Parameters parameters,
-                                      const Config& table = Config::table());
+std::unique_ptr<Optimizer> make_adam(const AdamOptions& options, Parameters parameters);
+std::unique_ptr<Optimizer> make_adamw(const AdamWOptions& options, Parameters parameters);
 
 }  // namespace etude

@@ -19,6 +19,13 @@ bool selects(const std::string& match, const Parameter& p) {
   return p.name.starts_with(match);
 }
 
+/// The first group that selects it; their number where none does.
+size_t group_of(const Parameter& p, const std::vector<GroupOptions>& groups) {
+  const auto first =
+      std::find_if(groups.begin(), groups.end(), [&](const GroupOptions& g) { return selects(g.match, p); });
+  return static_cast<size_t>(first - groups.begin());
+}
+
 [[noreturn]] void refuse_empty(const Parameters& parameters, const std::string& match, size_t index,
                                const Config& table) {
   std::set<std::string> names;
@@ -40,23 +47,26 @@ bool selects(const std::string& match, const Parameter& p) {
 }  // namespace
 
 std::vector<LearnerGroup> learner_groups(const Parameters& parameters, const std::vector<GroupOptions>& groups,
-                                         const Schedule& lr, double weight_decay, const Config& table) {
+                                         const Schedule& lr, double weight_decay) {
   const size_t none = groups.size();
   std::vector<LearnerGroup> made;
   std::map<std::pair<size_t, double>, size_t> place;
-  std::vector<bool> used(groups.size());
   for (size_t i = 0; i < parameters.size(); ++i) {
     const Parameter& p = parameters[i];
-    const auto first =
-        std::find_if(groups.begin(), groups.end(), [&](const GroupOptions& g) { return selects(g.match, p); });
-    const auto g = static_cast<size_t>(first - groups.begin());
-    if (g != none) used[g] = true;
+    const size_t g = group_of(p, groups);
     const std::optional<double> own = g == none ? std::nullopt : groups[g].weight_decay;
     const double decay = own ? *own : p.tags.contains("no_decay") ? 0 : weight_decay;
     const auto [it, fresh] = place.emplace(std::pair(g, decay), made.size());
     if (fresh) made.push_back({g == none ? lr : groups[g].lr.value_or(lr), decay, {}});
     made[it->second].members.push_back(i);
   }
+  return made;
+}
+
+void check_groups(const Parameters& parameters, const std::vector<GroupOptions>& groups, const Config& table) {
+  std::vector<bool> used(groups.size() + 1);
+  for (const Parameter& p : parameters) used[group_of(p, groups)] = true;
+  used.pop_back();
   if (const auto idle = std::find(used.begin(), used.end(), false); idle != used.end() && !parameters.empty()) {
     const auto g = static_cast<size_t>(idle - used.begin());
     const bool hidden = std::any_of(parameters.begin(), parameters.end(),
@@ -66,7 +76,6 @@ std::vector<LearnerGroup> learner_groups(const Parameters& parameters, const std
                 "optimizer, groups." + std::to_string(g) + ".match",
                 "the first group that selects a parameter counts: put the narrower one first");
   }
-  return made;
 }
 
 bool fusable(const TensorColumns& columns) {

@@ -19,10 +19,12 @@ struct LearnerGroup {
 };
 
 /// Cuts parameters into groups: each belongs to the first of `groups` that selects it, or to none. The weight
-/// decay of a parameter tagged "no_decay" is 0 unless its group names one. Errors: Code::config for a group
-/// that selects nothing, with the place in `table` (the optimizer's own) and the nearest names.
+/// decay of a parameter tagged "no_decay" is 0 unless its group names one.
 std::vector<LearnerGroup> learner_groups(const Parameters& parameters, const std::vector<GroupOptions>& groups,
-                                         const Schedule& lr, double weight_decay, const Config& table);
+                                         const Schedule& lr, double weight_decay);
+/// Errors: Code::config for a group that is nobody's, with the place in `table` (the optimizer's own) and the nearest
+/// names.
+void check_groups(const Parameters& parameters, const std::vector<GroupOptions>& groups, const Config& table);
 
 /// Tensors of an update, one entry a parameter: value, gradient, state tensors (in the optimizer's order).
 using TensorColumns = std::vector<std::vector<Tensor>>;

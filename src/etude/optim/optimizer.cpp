@@ -6,6 +6,7 @@
 
 #include "etude/base/error.h"
 #include "etude/optim/adam.h"
+#include "etude/optim/groups.h"
 #include "etude/optim/sgd.h"
 
 namespace etude {
@@ -52,10 +53,20 @@ std::vector<OptionInfo> describe_optimizer(const std::string& kind) {
 }
 
 std::unique_ptr<Optimizer> make_optimizer(const Part& spec, Parameters parameters) {
+  const Parameters all = parameters;
+  return make_optimizer(spec, std::move(parameters), all);
+}
+
+std::unique_ptr<Optimizer> make_optimizer(const Part& spec, Parameters some, const Parameters& of_learner) {
+  const auto options = [&](auto kind_of) {
+    auto read_ones = read<decltype(kind_of)>(spec);
+    check_groups(of_learner, read_ones.groups, spec.config);
+    return read_ones;
+  };
   const std::string kind = spec.kind();
-  if (kind == SgdOptions::kName) return make_sgd(read<SgdOptions>(spec), std::move(parameters), spec.config);
-  if (kind == AdamOptions::kName) return make_adam(read<AdamOptions>(spec), std::move(parameters), spec.config);
-  if (kind == AdamWOptions::kName) return make_adamw(read<AdamWOptions>(spec), std::move(parameters), spec.config);
+  if (kind == SgdOptions::kName) return make_sgd(options(SgdOptions()), std::move(some), spec.config);
+  if (kind == AdamOptions::kName) return make_adam(options(AdamOptions()), std::move(some));
+  if (kind == AdamWOptions::kName) return make_adamw(options(AdamWOptions()), std::move(some));
   refuse_kind(spec);
 }
 
@@ -71,13 +82,17 @@ double global_norm(const std::vector<Tensor>& gradients) {
 }
 
 double clip_global_norm(const std::vector<Tensor>& gradients, double limit) {
-  ETUDE_CHECK(limit >= 0, "a gradient's norm is limited to a number >= 0");
   const double norm = global_norm(gradients);
-  if (!std::isfinite(norm) || norm <= limit) return norm;
+  clip_from_norm(gradients, norm, limit);
+  return norm;
+}
+
+void clip_from_norm(const std::vector<Tensor>& gradients, double norm, double limit) {
+  ETUDE_CHECK(limit >= 0, "a gradient's norm is limited to a number >= 0");
+  if (!std::isfinite(norm) || norm <= limit) return;
   at::NoGradGuard no_grad;
   for (const Tensor& g : gradients)
     if (g.defined()) g.mul_(limit / norm);
-  return norm;
 }
 
 }  // namespace etude

@@ -57,6 +57,9 @@ class Optimizer {
 /// weight_decay, groups). Errors: Code::config with the place for an unknown kind or option, and for a
 /// group that selects no parameter.
 std::unique_ptr<Optimizer> make_optimizer(const Part& spec, Parameters parameters);
+/// The same for some of a learner's parameters, maybe none: it keeps state of these only, and groups must select
+/// something in the whole learner.
+std::unique_ptr<Optimizer> make_optimizer(const Part& spec, Parameters some, const Parameters& of_learner);
 
 /// The part with every option of its kind written out. Errors: as make_optimizer().
 Part complete_optimizer(const Part& spec);
@@ -72,5 +75,7 @@ double global_norm(const std::vector<Tensor>& gradients);
 /// Scales gradients in place so that their global norm is at most `limit` (Pascanu et al. 2013, section 3.2);
 /// returns the norm before. Leaves them as they are when that norm is not finite.
 double clip_global_norm(const std::vector<Tensor>& gradients, double limit);
+/// The same where the global norm is known: of more gradients than these, which others hold.
+void clip_from_norm(const std::vector<Tensor>& gradients, double norm, double limit);
 
 }  // namespace etude

@@ -342,6 +342,19 @@ TEST(Groups, ThatSelectNothingAreRefused) {
             std::string::npos);
 }
 
+TEST(Groups, NeedSelectNothingInAPartOfTheLearner) {
+  const Parameters all{{"a", at::ones({1}, at::kDouble), {}}, {"b", at::ones({1}, at::kDouble), {}}};
+  const Part with_group = spec("kind = 'adam'\nlr = 1\n[[groups]]\nmatch = 'b'\nlr = 0.5");
+  const auto first = make_optimizer(with_group, {all[0]}, all), second = make_optimizer(with_group, {all[1]}, all);
+  EXPECT_EQ(first->state().size(), 3u);
+  EXPECT_TRUE(make_optimizer(with_group, {}, all)->state().empty());
+  first->step(at_step(0), {at::ones({1}, at::kDouble)});
+  second->step(at_step(0), {at::ones({1}, at::kDouble)});
+  EXPECT_NEAR(all[0].value.item<double>(), 0, 1e-7);
+  EXPECT_NEAR(all[1].value.item<double>(), 0.5, 1e-7);
+  EXPECT_EQ(error_of([&] { make_optimizer(with_group, {all[0]}, {all[0]}); }).code(), Code::config);
+}
+
 TEST(Optimizers, RefuseUnknownKindsAndOptions) {
   const Error kind = error_of([] { make_optimizer(spec("kind = 'adamwe'"), three()); });
   EXPECT_EQ(kind.code(), Code::config);
@@ -377,6 +390,14 @@ TEST(Clipping, ScalesDownToTheLimitOnly) {
   EXPECT_NEAR(global_norm(g), 2, 1e-15);
   EXPECT_NEAR(clip_global_norm(g, 0), 2, 1e-15);
   EXPECT_EQ(global_norm(g), 0);
+}
+
+TEST(Clipping, FromANormThatOthersGradientsHaveAPartIn) {
+  const std::vector<Tensor> g{at::full({1}, 3.0, at::kDouble), Tensor()};
+  clip_from_norm(g, 5, 6);
+  EXPECT_EQ(g[0].item<double>(), 3);
+  clip_from_norm(g, 5, 2);
+  EXPECT_NEAR(g[0].item<double>(), 1.2, 1e-15);
 }
 
 TEST(Clipping, LeavesGradientsThatAreNotFinite) {

@@ -34,10 +34,10 @@ namespace {
 
 class Sgd : public Optimizer {
  public:
-  Sgd(const SgdOptions& options, Parameters parameters, const Config& table)
+  Sgd(const SgdOptions& options, Parameters parameters)
       : Optimizer(std::move(parameters)),
         options_(options),
-        groups_(learner_groups(parameters_, options.groups, options.lr, options.weight_decay, table)) {
+        groups_(learner_groups(parameters_, options.groups, options.lr, options.weight_decay)) {
     if (options.momentum == 0) return;
     for (const Parameter& p : parameters_) velocity_.push_back(at::zeros_like(p.value));
   }
@@ -82,7 +82,7 @@ std::unique_ptr<Optimizer> make_sgd(const SgdOptions& options, Parameters parame
     throw Error(Code::config, "nesterov = true needs momentum > 0", place ? place->origin.text() : "optimizer sgd",
                 "set momentum, for example to 0.9");
   }
-  return std::make_unique<Sgd>(options, std::move(parameters), table);
+  return std::make_unique<Sgd>(options, std::move(parameters));
 }
 
 }  // namespace etude

@@ -64,6 +64,8 @@ void Technique::execute_all(std::vector<Step>& steps) {
   for (Step& step : steps) execute(step, step.batch);
 }
 
+std::vector<Parameter> Technique::kept(const std::vector<Parameter>& all, const RankGroup&) { return all; }
+
 Norms Objective::norms(const Batch& batch) const { return {{"items", static_cast<double>(batch.size())}}; }
 
 }  // namespace etude

@@ -4,6 +4,7 @@
 //
 //   begin                        once per stage and replica, after weights were moved in and before step one;
 //                                not again at a resume
+//   early                        what may leave before the step is computed: post_early for all
 //   per step, per pass that is due, for all replicas side by side:
 //     batch                      a batch has been drawn; techniques and parts may change it
 //     follow_before              followers that move before the forward
@@ -36,6 +37,8 @@ namespace etude {
 
 class Step;
 class Evaluation;
+struct Parameter;
+struct RankGroup;
 
 enum class Event {
   begin,
@@ -67,6 +70,7 @@ struct Contract {
   std::set<std::string> requires_ = {};  ///< traits that the stage must have: "replicas", "item_coupled", ...
   std::set<std::string> refuses = {};    ///< traits that it must not have: "batch_coupled", "accumulate", ...
   std::string why = {};                  ///< shown when a trait is refused or missing
+  bool gathers = false;                  ///< evaluate() looks at the parameters of all replicas
 };
 
 /// How the items of a batch depend on each other in a loss.
@@ -121,10 +125,18 @@ class Technique : public Hooks {
   virtual int64_t batch_size(Step&) { return -1; }
   /// Before the backward of a micro-batch; `last`: after it, the gradients of this rank's rows are whole.
   virtual void before_backward(Step&, bool last) { (void)last; }
-  /// Optimizer slot: takes the place of the learner's update. Gradients stand in step.gradients().
+  /// Sync slot, where ranks share a replica: the norm of all gradients, from that of those that this rank holds.
+  /// Default: each rank holds all of them.
+  virtual double gradient_norm(Step&, double own) { return own; }
+  /// Optimizer slot, where ranks share a replica: those of a learner's parameters that this rank updates, and whose
+  /// optimizer state it keeps. Default: all. Each must be kept by some rank.
+  virtual std::vector<Parameter> kept(const std::vector<Parameter>& all, const RankGroup& group);
+  /// Optimizer slot: takes the place of the learner's update. Gradients stand in .grad of step.parameters().
   virtual void update(Step&) {}
   /// Number of exchange rounds after this step; must be the same on every replica.
   virtual int rounds(Step&) { return 0; }
+  /// As the step begins: what replicas can send before they have computed, for collect() after the step.
+  virtual void post_early(Peers&, Step&) {}
   virtual void post(Peers&, Step&, int round) { (void)round; }
   virtual void collect(Peers&, Step&, int round) { (void)round; }
   virtual void evaluate(Evaluation&) {}
