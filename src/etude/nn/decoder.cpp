@@ -84,33 +84,84 @@ Decoder::Decoder(const DecoderOptions& options)
     lm_head_ = register_module("lm_head", std::make_shared<Linear>("lm_head", options_.dim, options_.vocab));
 }
 
-Tensor Decoder::hidden(const Tensor& ids_BT, const Tensor& position_BT, const Tensor& segment_BT, Ctx& ctx) {
-  ETUDE_CHECK(ids_BT.dim() == 2, "ids_BT has two dimensions");
-  const int64_t T = ids_BT.size(1);
+Tensor Decoder::embed(const Rows& rows, Ctx& ctx) {
+  ETUDE_CHECK(rows.ids_BT.defined() && rows.ids_BT.dim() == 2, "ids_BT has two dimensions");
+  const int64_t T = rows.ids_BT.size(1);
   if (T > options_.length) {
     throw Error(Code::data,
                 "a row of " + std::to_string(T) + " tokens is longer than the net's length of " +
                     std::to_string(options_.length),
                 "ids_BT", "raise length of the net or cut shorter rows");
   }
-  Tensor x_BTD = dropout(embed_tokens_->forward(ids_BT, ctx), options_.dropout, ctx, "model.embed_tokens");
+  return dropout(embed_tokens_->forward(rows.ids_BT, ctx), options_.dropout, ctx, "model.embed_tokens");
+}
+
+std::pair<int64_t, int64_t> Decoder::layers_of(const PipelineStage& stage) const {
+  const int64_t L = options_.layers;
+  return {stage.index * L / stage.count, (stage.index + 1) * L / stage.count};
+}
+
+Tensor Decoder::run_layers(const PipelineStage& stage, const Rows& rows, Tensor x_BTD, Ctx& ctx) {
   const auto like = x_BTD.options();
   Rotation rotation;
-  if (!position_BT.defined() || counts_from_zero(position_BT)) {
-    rotation = rotary_.from_start(T, like);
+  if (!rows.position_BT.defined() || counts_from_zero(rows.position_BT)) {
+    rotation = rotary_.from_start(x_BTD.size(1), like);
   } else {
-    require_below(position_BT, options_.length, "position_BT",
+    require_below(rows.position_BT, options_.length, "position_BT",
                   "raise length of the net, or count positions from the beginning of a row");
-    rotation = rotary_.at(position_BT, like);
+    rotation = rotary_.at(rows.position_BT, like);
   }
-  const AttentionMask mask = causal_mask(segment_BT, like);
-  for (const auto& layer : layers_) x_BTD = layer->forward(x_BTD, rotation, mask, ctx);
-  return norm_->forward(x_BTD, ctx);
+  const AttentionMask mask = causal_mask(rows.segment_BT, like);
+  const auto [first, last] = layers_of(stage);
+  for (int64_t i = first; i < last; ++i) x_BTD = layers_[static_cast<size_t>(i)]->forward(x_BTD, rotation, mask, ctx);
+  return stage.last() ? norm_->forward(x_BTD, ctx) : x_BTD;
+}
+
+Tensor Decoder::head(const Tensor& x_BTD, Ctx& ctx) {
+  return lm_head_ ? lm_head_->forward(x_BTD, ctx) : at::linear(x_BTD, embed_tokens_->weight);
+}
+
+Tensor Decoder::hidden(const Tensor& ids_BT, const Tensor& position_BT, const Tensor& segment_BT, Ctx& ctx) {
+  const Rows rows{ids_BT, position_BT, segment_BT};
+  return run_layers({}, rows, embed(rows, ctx), ctx);
 }
 
 Tensor Decoder::logits(const Tensor& ids_BT, const Tensor& position_BT, const Tensor& segment_BT, Ctx& ctx) {
-  const Tensor x_BTD = hidden(ids_BT, position_BT, segment_BT, ctx);
-  return lm_head_ ? lm_head_->forward(x_BTD, ctx) : at::linear(x_BTD, embed_tokens_->weight);
+  return head(hidden(ids_BT, position_BT, segment_BT, ctx), ctx);
+}
+
+void Decoder::check_stages(int64_t count) const {
+  const std::string what = "a decoder can't be cut into " + std::to_string(count) + " stages: ";
+  if (count > options_.layers)
+    throw Error(Code::config, what + "it has " + std::to_string(options_.layers) + " layers", "net decoder, layers",
+                "each stage needs a layer: set fewer stages, or more layers");
+  if (count > 1 && options_.tied)
+    throw Error(Code::config, what + "its first and its last stage would share the weights of embedding and head",
+                "net decoder, tied", "set tied = false");
+}
+
+Tensor Decoder::run_stage(const PipelineStage& stage, const Batch& batch, const Tensor& x_BTD, Ctx& ctx) {
+  const auto find = [&](const char* name) {
+    const auto found = batch.x.find(name);
+    return found == batch.x.end() ? Tensor() : found->second;
+  };
+  const Rows rows{find("ids_BT"), find("position_BT"), find("segment_BT")};
+  const Tensor y_BTD = run_layers(stage, rows, stage.first() ? embed(rows, ctx) : x_BTD, ctx);
+  return stage.last() ? head(y_BTD, ctx) : y_BTD;
+}
+
+std::vector<std::string> Decoder::stage_parameters(const PipelineStage& stage) const {
+  const auto [first, last] = layers_of(stage);
+  std::vector<std::string> of_stage;
+  for (const std::string& name : named_parameters().keys()) {
+    const std::string_view before = "model.layers.";
+    const bool in_layer = name.starts_with(before);
+    const int64_t layer = in_layer ? std::stoll(name.substr(before.size())) : -1;
+    const bool in_first = name.starts_with("model.embed_tokens.");
+    const bool belongs = in_layer ? first <= layer && layer < last : in_first ? stage.first() : stage.last();
+    if (belongs) of_stage.push_back(name);
+  }
+  return of_stage;
 }
 
 double Decoder::flops(const Batch& batch) const {

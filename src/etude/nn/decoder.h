@@ -22,6 +22,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "etude/base/options.h"
@@ -30,6 +31,7 @@
 #include "etude/nn/mlp.h"
 #include "etude/nn/net.h"
 #include "etude/nn/norm.h"
+#include "etude/nn/staged.h"
 
 namespace etude {
 
@@ -90,7 +92,7 @@ class DecoderLayer : public torch::nn::Module {
   double dropout_;
 };
 
-class Decoder : public LanguageModel {
+class Decoder : public LanguageModel, public Staged {
  public:
   /// Errors: Code::config as check(). Weights are zero until initialise().
   explicit Decoder(const DecoderOptions& options);
@@ -99,6 +101,13 @@ class Decoder : public LanguageModel {
   Tensor logits(const Tensor& ids_BT, const Tensor& position_BT, const Tensor& segment_BT, Ctx& ctx) override;
   /// The last block's output after the final norm, [B, T, D]: what heads other than lm_head read.
   Tensor hidden(const Tensor& ids_BT, const Tensor& position_BT, const Tensor& segment_BT, Ctx& ctx);
+
+  /// Each stage has at least one layer; the first the embedding, the last the final norm and the head, and layers are
+  /// spread evenly. Errors: Code::config for more stages than layers, and for a tied head in several stages.
+  void check_stages(int64_t count) const override;
+  /// Reads ids_BT, and position_BT and segment_BT if they are there. All stages but the last give [B, T, D].
+  Tensor run_stage(const PipelineStage& stage, const Batch& batch, const Tensor& x_BTD, Ctx& ctx) override;
+  std::vector<std::string> stage_parameters(const PipelineStage& stage) const override;
 
   int64_t vocabulary() const override { return options_.vocab; }
   int64_t longest() const override { return options_.length; }
@@ -118,6 +127,16 @@ class Decoder : public LanguageModel {
   Linear& linear(const std::string& name);
 
  private:
+  struct Rows {
+    Tensor ids_BT, position_BT, segment_BT;
+  };
+  Tensor embed(const Rows& rows, Ctx& ctx);
+  /// The layers of a stage, and the final norm after the last of all.
+  Tensor run_layers(const PipelineStage& stage, const Rows& rows, Tensor x_BTD, Ctx& ctx);
+  Tensor head(const Tensor& x_BTD, Ctx& ctx);
+  /// Layers first .. last-1 of a stage.
+  std::pair<int64_t, int64_t> layers_of(const PipelineStage& stage) const;
+
   DecoderOptions options_;
   Rotary rotary_;
   std::shared_ptr<Embedding> embed_tokens_;

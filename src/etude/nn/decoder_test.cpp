@@ -269,6 +269,94 @@ TEST(Decoder, AnEmptyBatchGivesEmptyLogits) {
             (std::vector<int64_t>{0, 4, 11}));
 }
 
+Batch packed(int64_t B, int64_t T, int64_t V) {
+  Batch batch;
+  batch.id_B = at::arange(B, at::kLong);
+  batch.x["ids_BT"] = some_ids(B, T, V);
+  // Two documents in every row, the second from place 2 on.
+  const Tensor t = at::arange(T, at::kLong);
+  batch.x["segment_BT"] = t.ge(2).to(at::kLong).expand({B, T}).contiguous();
+  batch.x["position_BT"] = at::where(t.ge(2), t - 2, t).expand({B, T}).contiguous();
+  return batch;
+}
+
+TEST(Decoder, StagesOneAfterTheOtherAreTheNetToTheBit) {
+  DecoderOptions o = tiny();
+  o.layers = 5;
+  o.dropout = 0.25;
+  const auto net = wide(o), whole = wide(o);
+  Batch batch = packed(3, 6, 11);
+  Ctx ctx;
+  ctx.train = true;
+  ctx.id_B = batch.id_B;
+  const Tensor expected = whole->logits(batch.x["ids_BT"], batch.x["position_BT"], batch.x["segment_BT"], ctx);
+  expected.square().sum().backward();
+  for (const int64_t count : {1, 2, 3, 5}) {
+    // Each stage by itself: what it gives, and the gradient that comes back, without their history.
+    net->zero_grad();
+    std::vector<Tensor> x(1), y;
+    for (int64_t s = 0; s < count; ++s) {
+      y.push_back(net->run_stage({s, count}, batch, x.back(), ctx));
+      x.push_back(y.back().detach().requires_grad_());
+    }
+    EXPECT_TRUE(at::equal(y.back(), expected)) << count;
+    Tensor gradient = 2 * y.back().detach();
+    for (int64_t s = count; s-- > 0;) {
+      y[static_cast<size_t>(s)].backward(gradient);
+      if (s > 0) gradient = x[static_cast<size_t>(s)].grad();
+    }
+    for (const auto& p : net->named_parameters())
+      EXPECT_TRUE(at::equal(p.value().grad(), whole->named_parameters()[p.key()].grad())) << count << ' ' << p.key();
+  }
+}
+
+TEST(Decoder, AStageUsesItsOwnParameters) {
+  DecoderOptions o = tiny();
+  o.layers = 5;
+  const auto net = wide(o);
+  const Batch batch = packed(2, 4, 11);
+  Ctx ctx;
+  for (const int64_t count : {1, 2, 3, 5}) {
+    std::vector<std::string> all;
+    Tensor x;
+    for (int64_t s = 0; s < count; ++s) {
+      net->zero_grad();
+      const Tensor y = net->run_stage({s, count}, batch, x, ctx);
+      y.sum().backward();
+      x = y.detach();
+      std::vector<std::string> used;
+      for (const auto& p : net->named_parameters())
+        if (p.value().grad().defined()) used.push_back(p.key());
+      EXPECT_EQ(net->stage_parameters({s, count}), used) << s << " of " << count;
+      all.insert(all.end(), used.begin(), used.end());
+    }
+    EXPECT_EQ(all, net->named_parameters().keys()) << "every parameter once, in the order of the stages";
+  }
+  // Five layers in three stages: 1, 2 and 2.
+  const auto layers = [&](int64_t s) {
+    std::set<char> found;
+    for (const std::string& name : net->stage_parameters({s, 3}))
+      if (name.starts_with("model.layers.")) found.insert(name[std::string("model.layers.").size()]);
+    return found;
+  };
+  EXPECT_EQ(layers(0), (std::set<char>{'0'}));
+  EXPECT_EQ(layers(1), (std::set<char>{'1', '2'}));
+  EXPECT_EQ(layers(2), (std::set<char>{'3', '4'}));
+}
+
+TEST(Decoder, RefusesStagesThatItCannotBeCutInto) {
+  const Error many = error_of([] { make_decoder(tiny())->check_stages(3); });
+  EXPECT_EQ(many.code(), Code::config);
+  EXPECT_NE(many.message().find("3 stages: it has 2 layers"), std::string::npos) << many.what();
+  EXPECT_NE(many.hint().find("fewer stages"), std::string::npos);
+  const Error tied = error_of([] { make_decoder(tiny(true))->check_stages(2); });
+  EXPECT_EQ(tied.code(), Code::config);
+  EXPECT_NE(tied.where().find("tied"), std::string::npos);
+  EXPECT_NE(tied.hint().find("tied = false"), std::string::npos);
+  EXPECT_NO_THROW(make_decoder(tiny(true))->check_stages(1));
+  EXPECT_NO_THROW(make_decoder(tiny())->check_stages(2));
+}
+
 TEST(Decoder, SlotsOfALayerAreFoundByItsName) {
   const auto net = wide(tiny());
   Ctx ctx;
