@@ -21,6 +21,7 @@ const std::string& Step::pass() const {
 }
 
 Net& Step::net(const std::string& name) const {
+  if (auto other = instead_.find(name); other != instead_.end()) return *other->second;
   auto it = replica_.nets.find(name);
   if (it != replica_.nets.end()) return *it->second;
   std::vector<std::string> known;
@@ -106,6 +107,38 @@ Terms Step::loss(const Batch& of, Ctx& ctx) {
   }
   for (const auto& technique : trainer_.stage_.with) technique->terms(*this, of, terms);
   return terms;
+}
+
+Denominators Step::denominators(const Batch& whole) {
+  count_norms({whole});
+  return {norms_, samples_};
+}
+
+Tensor Step::loss_of_part(const Batch& part, const Denominators& of_whole, const std::string& net,
+                          std::shared_ptr<Net> instead, std::map<std::string, double>& values) {
+  const Denominators own{norms_, samples_};
+  norms_ = of_whole.norms;
+  samples_ = of_whole.samples;
+  instead_[net] = std::move(instead);
+  Ctx ctx = context(part);
+  const Terms terms = loss(part, ctx);
+  instead_.clear();
+  norms_ = own.norms;
+  samples_ = own.samples;
+  return trainer_.sum_of_terms(*this, terms, values);
+}
+
+void Step::finish(const Batch& whole, const std::map<std::string, double>& values) {
+  count(Unit::flops, pass_->objective->flops(*this, whole));
+  if (skip_update) {
+    for (const Parameter& p : parameters()) p.value.mutable_grad() = torch::zeros_like(p.value);
+    return;
+  }
+  double total = 0;
+  for (const auto& [name, value] : values) total += value;
+  log(pass() + "/loss", total);
+  if (values.size() > 1)
+    for (const auto& [name, value] : values) log(pass() + "/" + name, value);
 }
 
 double Step::compute(const Batch& of) { return trainer_.compute(*this, of); }

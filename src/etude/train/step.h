@@ -48,6 +48,12 @@ struct Learner {
   std::unique_ptr<Optimizer> optimizer;
 };
 
+/// What the loss of a whole batch is divided by; goes along with its parts, wherever they are computed.
+struct Denominators {
+  Norms norms;          ///< as Objective::norms() counts them
+  int64_t samples = 0;  ///< terms of layers are weighed by a part's share of them
+};
+
 /// A logical copy of the model with its own learners and state.
 struct Replica {
   int index = 0;
@@ -64,9 +70,9 @@ class Step {
  public:
   Step(Trainer& trainer, Replica& replica);
 
-  int64_t number() const;  ///< steps done before this one: 0 in the first
+  int64_t number() const;            ///< steps done before this one: 0 in the first
   const Counters& counters() const;  ///< before this step, the same for every replica
-  Position position() const;  ///< for schedules
+  Position position() const;         ///< for schedules
   uint64_t seed() const;
   int replica() const { return replica_.index; }
   int replicas() const;
@@ -123,6 +129,16 @@ class Step {
   Terms loss(const Batch& batch, Ctx& ctx);
   void zero_gradients();
 
+  /// What compute() is made of, for owners of the executor slot that cut a pass up and run the backward themselves:
+  /// denominators() of the batch that this replica drew, loss_of_part() for each part, finish() at the end.
+  Denominators denominators(const Batch& whole);
+  /// The loss of a part of a batch, of this or of another replica, with `instead` in the place of this replica's net of
+  /// that name. Its terms are added to `values`. One that is not finite has the same consequences as in compute().
+  Tensor loss_of_part(const Batch& part, const Denominators& of_whole, const std::string& net,
+                      std::shared_ptr<Net> instead, std::map<std::string, double>& values);
+  /// Logs the values, counts the FLOPs of `whole`, and makes gradients zero where the update is skipped.
+  void finish(const Batch& whole, const std::map<std::string, double>& values);
+
   /// No update of this pass: set by an owner that wants none, and by the frame for on_nonfinite = "skip_step". All
   /// events still come; after a loss that is not finite they see gradients of zero.
   bool skip_update = false;
@@ -137,8 +153,9 @@ class Step {
 
   const struct Pass* pass_ = nullptr;
   Norms norms_;
-  std::map<std::string, Batch> drawn_;  ///< the newest batch of this step, by source
-  int64_t samples_ = 0;  ///< that norms_ were counted over
+  std::map<std::string, Batch> drawn_;                   ///< the newest batch of this step, by source
+  int64_t samples_ = 0;                                  ///< that norms_ were counted over
+  std::map<std::string, std::shared_ptr<Net>> instead_;  ///< of the replica's nets
 };
 
 }  // namespace etude
