@@ -59,7 +59,7 @@ ReduceScatter::ReduceScatter(const RankGroup& group, std::string tag, const Tens
   ETUDE_CHECK(
       flat.dim() == 1 && cuts.size() == group.ranks.size() + 1 && cuts.front() == 0 && cuts.back() == flat.numel(),
       "parts that are not those of the values");
-  own_ = part(flat, cuts, static_cast<size_t>(group.index()));
+  own_ = part(flat, cuts, static_cast<size_t>(group.index())).clone();  // the whole may be freed
   for (size_t k : others(group))
     if (const Tensor theirs = part(flat, cuts, k); theirs.numel() > 0) group.links.send(group.ranks[k], tag_, {theirs});
 }
