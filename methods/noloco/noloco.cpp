@@ -10,6 +10,7 @@
 #include "etude/optim/adam.h"
 #include "etude/train/registry.h"
 #include "etude/train/trainer.h"
+#include "methods/noloco/routing.h"
 #include "methods/noloco/simulation.h"
 
 namespace etude::noloco {
@@ -116,7 +117,8 @@ Contract Meeting::contract() const {
   return {.name = name_,
           .acts = {Event::begin},
           .requires_ = {"replicas"},
-          .why = "replicas meet each other in it: set replicas to 2 or more"};
+          .why = "replicas meet each other in it: set replicas to 2 or more",
+          .gathers = true};
 }
 
 int64_t Meeting::group_size(const Step& step) const { return group_size_ == 0 ? step.replicas() : group_size_; }
@@ -140,6 +142,12 @@ std::vector<int> Meeting::group_of(const Step& step) const {
   for (auto& group : pairing(step.seed(), step.replicas(), static_cast<int>(group_size(step)), t))
     if (std::binary_search(group.begin(), group.end(), step.replica())) return group;
   ETUDE_CHECK(false, "a replica is in no group");
+}
+
+void Meeting::post_early(Peers& peers, Step& step) {
+  if (rounds(step) == 0 || group_size(step) != 2) return;
+  if (const std::vector<Tensor> early = offer_early(step); !early.empty())
+    sides_[step.replica()].post_early(peers, group_of(step), early);
 }
 
 void Meeting::post(Peers& peers, Step& step, int round) {
@@ -186,9 +194,19 @@ std::vector<Tensor> NoLoCo::offer(Step& step) {
   if (travels(step) == Travels::theta) return values_of(parameters);
   std::vector<Tensor> both = progress(step);
   if (travels(step) == Travels::progress) return both;
-  auto state = step.store().under("noloco");
-  for (const Parameter& p : parameters) both.push_back(state.tensor("phi/" + p.name));
+  for (const Tensor& phi : slow_weights(step)) both.push_back(phi);
   return both;
+}
+
+std::vector<Tensor> NoLoCo::offer_early(Step& step) {
+  return travels(step) == Travels::progress_and_phi ? slow_weights(step) : std::vector<Tensor>();
+}
+
+std::vector<Tensor> NoLoCo::slow_weights(Step& step) const {
+  auto state = step.store().under("noloco");
+  std::vector<Tensor> all;
+  for (const Parameter& p : step.all_parameters()) all.push_back(state.tensor("phi/" + p.name));
+  return all;
 }
 
 void NoLoCo::take(Step& step, const std::vector<Tensor>& mean) {
@@ -271,6 +289,8 @@ void etude::register_noloco(Registry& registry) {
                                                       "gossip: weights averaged with a random partner, every H steps");
   registry.technique<Epidemic, EpidemicOptions>(
       "epidemic", "epidemic learning: an Adam step towards the mean with a random partner");
+  registry.technique<Pipeline, PipelineOptions>(
+      "pipeline", "the net in stages; micro-batches take random paths through the replicas");
   registry.technique<Spread, Spread::Options>(
       "spread", "measures how far replicas are apart and their averaged weights; exchanges nothing");
   registry.simulation("noloco/latency",

@@ -117,6 +117,7 @@ class Meeting : public Technique {
   Contract contract() const override;
   void on(Event event, Step& step) override;
   int rounds(Step& step) override;
+  void post_early(Peers& peers, Step& step) override;
   void post(Peers& peers, Step& step, int round) override;
   void collect(Peers& peers, Step& step, int round) override;
   void evaluate(Evaluation& evaluation) override;
@@ -124,6 +125,9 @@ class Meeting : public Technique {
  protected:
   virtual void start(Step&) {}
   virtual std::vector<Tensor> offer(Step& step) = 0;
+  /// Of what is offered, the last tensors where they are known before the last inner step: they travel while it is
+  /// computed.
+  virtual std::vector<Tensor> offer_early(Step&) { return {}; }
   virtual void take(Step& step, const std::vector<Tensor>& mean) = 0;
   /// n of a stage.
   int64_t group_size(const Step& step) const;
@@ -144,9 +148,12 @@ class NoLoCo : public Meeting {
  protected:
   void start(Step& step) override;
   std::vector<Tensor> offer(Step& step) override;
+  /// phi, known since the previous outer step, where two tensors travel.
+  std::vector<Tensor> offer_early(Step& step) override;
   void take(Step& step, const std::vector<Tensor>& mean) override;
 
  private:
+  std::vector<Tensor> slow_weights(Step& step) const;
   /// theta is enough for gamma = beta, theta - phi where nothing pulls: for gamma = 0, and in a group of all, where
   /// phibar = phi and the arithmetic stays that of DiLoCo.
   enum class Travels { theta, progress, progress_and_phi };
@@ -202,7 +209,7 @@ class Spread : public Technique {
     void fields(V&) {}
   };
   explicit Spread(const Options&) {}
-  Contract contract() const override { return {.name = "spread"}; }
+  Contract contract() const override { return {.name = "spread", .gathers = true}; }
   void evaluate(Evaluation& evaluation) override;
 };
 

@@ -46,7 +46,7 @@ inline Print print(const Fit& fit, const std::string& directory) {
       for (size_t i = 0; i < segments.chunks().size(); ++i)
         for (const auto& [column, value] : segments.chunks()[i])
           p.tensors.emplace_back("memory/" + name + "/" + std::to_string(i) + "/" + column, value);
-    for (const char* key : {"evaluated_at", "books", "shared", "replicas", "values", "rows"})
+    for (const char* key : {"evaluated_at", "shared", "replicas", "values", "rows"})
       p.host[key] = checkpoint->host.at(key);
   }
   p.host["counters"] = fit.counters.value;

@@ -2,12 +2,16 @@
 
 #include "etude/base/torch_pch.h"
 
+#include <utility>
+
 #include "etude/base/error.h"
 
 namespace etude {
 namespace {
 
-const char* const kTag = "group-mean";
+const char* const kEarly = "group-mean/early";
+
+std::string tag(int round) { return "group-mean/" + std::to_string(round); }
 
 Tensor flatten(const std::vector<Tensor>& tensors) {
   std::vector<Tensor> flat;
@@ -33,8 +37,8 @@ Tensor chunk(const Tensor& flat, size_t k, size_t n) {
 }
 
 /// What `from` sent, or nothing if it is not there.
-Tensor receive_one(Peers& peers, int from, int64_t expected) {
-  const std::vector<Tensor> got = peers.receive(from, kTag);
+Tensor receive_one(Peers& peers, int from, const std::string& tag, int64_t expected) {
+  const std::vector<Tensor> got = peers.receive(from, tag);
   if (got.empty()) return {};
   if (got.size() != 1 || got.front().numel() != expected)
     throw Error(Code::comms,
@@ -57,14 +61,21 @@ Tensor group_mean(const std::vector<Tensor>& members) {
 
 void GroupMean::post(Peers& peers, const std::vector<int>& group, const std::vector<Tensor>& own, int round) {
   if (group.size() < 2) return;
-  const Tensor flat = round == 0 ? flatten(own) : Tensor();
+  const Tensor flat =
+      round == 0 ? flatten({own.begin(), own.end() - static_cast<std::ptrdiff_t>(early_)}) : Tensor();
   for (size_t k = 0; k < group.size(); ++k) {
     if (group[k] == peers.me()) continue;
     if (group.size() == 2)
-      peers.send(group[k], kTag, {flat});
+      peers.send(group[k], tag(round), {flat});
     else
-      peers.send(group[k], kTag, {round == 0 ? chunk(flat, k, group.size()) : reduced_});
+      peers.send(group[k], tag(round), {round == 0 ? chunk(flat, k, group.size()) : reduced_});
   }
+}
+
+void GroupMean::post_early(Peers& peers, const std::vector<int>& group, const std::vector<Tensor>& last) {
+  if (group.size() != 2) return;
+  peers.send(group[group.front() == peers.me() ? 1 : 0], kEarly, {flatten(last)});
+  early_ = last.size();
 }
 
 std::vector<Tensor> GroupMean::collect(Peers& peers, const std::vector<int>& group, const std::vector<Tensor>& own,
@@ -78,7 +89,7 @@ std::vector<Tensor> GroupMean::collect(Peers& peers, const std::vector<int>& gro
       if (group[k] != peers.me()) continue;
       const Tensor mine = chunk(flat, k, n);
       for (int member : group)
-        if (Tensor theirs = member == peers.me() ? mine : receive_one(peers, member, mine.numel()); theirs.defined())
+        if (Tensor theirs = member == peers.me() ? mine : receive_one(peers, member, tag(0), mine.numel()); theirs.defined())
           present.push_back(theirs);
     }
     reduced_ = group_mean(present);
@@ -87,20 +98,31 @@ std::vector<Tensor> GroupMean::collect(Peers& peers, const std::vector<int>& gro
   std::vector<Tensor> chunks;
   for (size_t k = 0; k < n; ++k) {
     const Tensor mine = chunk(flat, k, n);
-    const Tensor mean = group[k] == peers.me() ? reduced_ : receive_one(peers, group[k], mine.numel());
+    const Tensor mean = group[k] == peers.me() ? reduced_ : receive_one(peers, group[k], tag(1), mine.numel());
     chunks.push_back(mean.defined() ? mean : mine);
   }
   reduced_ = Tensor();
   return unflatten(torch::cat(chunks), own);
 }
 
-std::vector<Tensor> GroupMean::swapped(Peers& peers, const std::vector<int>& group,
-                                       const std::vector<Tensor>& own) const {
+/// Both halves of the partner count, or none: what it sent early is of no use where the rest is missing.
+std::vector<Tensor> GroupMean::swapped(Peers& peers, const std::vector<int>& group, const std::vector<Tensor>& own) {
   const Tensor flat = flatten(own);
+  const size_t early = std::exchange(early_, 0);
+  const Tensor flat_early = early > 0 ? flatten({own.end() - static_cast<std::ptrdiff_t>(early), own.end()}) : Tensor();
   std::vector<Tensor> present;
-  for (int member : group)
-    if (Tensor theirs = member == peers.me() ? flat : receive_one(peers, member, flat.numel()); theirs.defined())
-      present.push_back(theirs);
+  for (int member : group) {
+    if (member == peers.me()) {
+      present.push_back(flat);
+      continue;
+    }
+    Tensor theirs = receive_one(peers, member, tag(0), flat.numel() - (early > 0 ? flat_early.numel() : 0));
+    if (theirs.defined() && early > 0) {
+      const Tensor rest = receive_one(peers, member, kEarly, flat_early.numel());
+      theirs = rest.defined() ? torch::cat({theirs, rest}) : Tensor();
+    }
+    if (theirs.defined()) present.push_back(theirs);
+  }
   return unflatten(group_mean(present), own);
 }
 

@@ -23,13 +23,16 @@ class GroupMean {
 
   /// `group` in ascending order, with oneself in it. `own` is the same in all calls of a meeting.
   void post(Peers& peers, const std::vector<int>& group, const std::vector<Tensor>& own, int round);
+  /// Of a pair: what is known of `own` before the rest, its last tensors, ahead of post(), which leaves it out then.
+  void post_early(Peers& peers, const std::vector<int>& group, const std::vector<Tensor>& last);
   /// The mean, in the shapes of `own`, once the last round is collected; before that, nothing.
   /// Errors: Code::comms when a peer sends another number of values.
   std::vector<Tensor> collect(Peers& peers, const std::vector<int>& group, const std::vector<Tensor>& own, int round);
 
  private:
-  std::vector<Tensor> swapped(Peers& peers, const std::vector<int>& group, const std::vector<Tensor>& own) const;
-  Tensor reduced_;  ///< one's own chunk, between the two rounds
+  std::vector<Tensor> swapped(Peers& peers, const std::vector<int>& group, const std::vector<Tensor>& own);
+  Tensor reduced_;    ///< one's own chunk, between the two rounds
+  size_t early_ = 0;  ///< tensors that have left already
 };
 
 }  // namespace etude

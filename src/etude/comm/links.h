@@ -28,18 +28,26 @@ class Links {
   virtual int size() const = 0;
 
   /// Hands tensors over. They are copied; it never waits, and is lost when `to` is not there. The part of a tag before
-  /// its first '/' is the operation that its bytes are counted under. Required: another rank; a tag that was not used
-  /// between these two ranks before.
+  /// its first '/' is the operation that its bytes are counted under. Sent again under the same tag, it takes the
+  /// place of what has not been received. Required: another rank.
   virtual void send(int to, const std::string& tag, const std::vector<Tensor>& tensors) = 0;
   /// What `from` sent under this tag, once: waits until it is there. Nothing when `from` has left or died, or when the
-  /// deadline has passed; then the message, if it still comes, is dropped.
+  /// deadline has passed. From one who once let the deadline pass, nothing at once, until it is heard of again.
   virtual std::optional<std::vector<Tensor>> receive(int from, const std::string& tag) = 0;
+  /// The same, but waits whatever was before.
+  virtual std::optional<std::vector<Tensor>> receive_patiently(int from, const std::string& tag) = 0;
   /// Whether receive() would return something at once.
   virtual bool arrived(int from, const std::string& tag) const = 0;
   /// Whether a rank is there, as far as this one knows; oneself always is.
   virtual bool present(int rank) const = 0;
   /// Why `rank` could not be waited for any longer: Code::comms, naming it, its host, the step and the operation.
   virtual Error missing(int rank) const = 0;
+
+  /// Wishes that all ranks leave in order (somebody pressed Ctrl-C).
+  virtual void ask_to_leave() = 0;
+  /// To be asked before each step: whether this is the one before which all ranks leave. It is the same for all, the
+  /// first that none had begun when somebody wished so. May wait until they agree.
+  virtual bool leaves_before(int64_t step) = 0;
 
   /// What this rank does from now on.
   virtual void enter(const Activity& activity) = 0;

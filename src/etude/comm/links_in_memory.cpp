@@ -1,10 +1,10 @@
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <set>
 #include <tuple>
 
-#include "etude/base/text.h"
 #include "etude/comm/links.h"
 
 namespace etude {
@@ -16,8 +16,11 @@ struct Hub {
   std::mutex mutex;
   std::condition_variable changed;
   std::map<std::tuple<int, int, std::string>, std::vector<Tensor>> messages;  // (from, to, tag)
+  std::map<std::pair<int, int>, int64_t> sent;  // messages so far, (from, to)
   std::set<int> gone;
   std::map<int, Activity> activities;
+  int64_t begun = 0;      // the step that any rank has begun, counted from 1
+  int64_t leave_at = -1;  // steps after which all leave; -1: nobody wishes to
 };
 
 class MemoryLinks : public Links {
@@ -43,14 +46,26 @@ class MemoryLinks : public Links {
     counted.messages += 1;
     const std::lock_guard lock(hub_->mutex);
     if (hub_->gone.count(to)) return;
-    const bool fresh = hub_->messages.emplace(std::tuple(rank_, to, tag), std::move(copies)).second;
-    ETUDE_CHECK(fresh, "two messages under one tag: " + tag);
+    hub_->messages.insert_or_assign(std::tuple(rank_, to, tag), std::move(copies));
+    ++hub_->sent[{rank_, to}];
     hub_->changed.notify_all();
   }
 
   std::optional<std::vector<Tensor>> receive(int from, const std::string& tag) override {
+    const auto silent = silent_since_.find(from);
+    const bool gave_up = silent != silent_since_.end() && silent->second == sent_by(from);
+    auto got = receive_within(from, tag, gave_up ? 0 : deadline_);
+    silent_since_.erase(from);
+    if (!got) silent_since_[from] = sent_by(from);
+    return got;
+  }
+  std::optional<std::vector<Tensor>> receive_patiently(int from, const std::string& tag) override {
+    return receive_within(from, tag, deadline_);
+  }
+
+  std::optional<std::vector<Tensor>> receive_within(int from, const std::string& tag, double seconds) {
     const auto began = Clock::now();
-    const auto until = began + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(deadline_));
+    const auto until = began + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
     const auto key = std::tuple(from, rank_, tag);
     std::unique_lock lock(hub_->mutex);
     hub_->changed.wait_until(lock, until, [&] { return hub_->messages.count(key) > 0 || hub_->gone.count(from) > 0; });
@@ -76,6 +91,16 @@ class MemoryLinks : public Links {
                      ", last heard of in step " + std::to_string(activity.step + 1) + ", " + activity.operation,
                  "rank " + std::to_string(rank_));
   }
+  void ask_to_leave() override {
+    const std::lock_guard lock(hub_->mutex);
+    if (hub_->leave_at < 0) hub_->leave_at = hub_->begun;
+  }
+  bool leaves_before(int64_t step) override {
+    const std::lock_guard lock(hub_->mutex);
+    if (hub_->leave_at >= 0) return step >= hub_->leave_at;
+    hub_->begun = std::max(hub_->begun, step + 1);
+    return false;
+  }
   void enter(const Activity& activity) override {
     const std::lock_guard lock(hub_->mutex);
     hub_->activities[rank_] = activity;
@@ -84,10 +109,16 @@ class MemoryLinks : public Links {
   double waited_seconds() const override { return waited_; }
 
  private:
+  int64_t sent_by(int from) const {
+    const std::lock_guard lock(hub_->mutex);
+    return hub_->sent[{from, rank_}];
+  }
+
   std::shared_ptr<Hub> hub_;
   int rank_, size_;
   double deadline_, waited_ = 0;
   std::map<std::string, Traffic> traffic_;
+  std::map<int, int64_t> silent_since_;  ///< ranks that let a deadline pass, and what they had sent by then
 };
 
 }  // namespace

@@ -19,7 +19,8 @@ class Mailbox::View : public Peers {
       copies.push_back(t.detach().clone());
       bytes += static_cast<int64_t>(t.nbytes());
     }
-    const bool fresh = box_.messages_.emplace(std::tuple(me_, to, tag), std::move(copies)).second;
+    const bool fresh =
+        box_.messages_.emplace(std::tuple(me_, to, tag), Message{std::move(copies), box_.early_}).second;
     ETUDE_CHECK(fresh, "two messages under one tag in one round: " + tag);
     if (to == me_) return;
     traffic_.bytes += bytes;
@@ -29,7 +30,7 @@ class Mailbox::View : public Peers {
 
   std::vector<Tensor> receive(int from, const std::string& tag) override {
     auto node = box_.messages_.extract(std::tuple(from, me_, tag));
-    return node.empty() ? std::vector<Tensor>{} : std::move(node.mapped());
+    return node.empty() ? std::vector<Tensor>{} : std::move(node.mapped().tensors);
   }
 
   Traffic traffic() const override { return traffic_; }
@@ -56,7 +57,9 @@ Peers& Mailbox::peers(int replica) { return *views_.at(static_cast<size_t>(repli
 
 void Mailbox::end_round() {
   for (auto& view : views_) view->end_round();
-  messages_.clear();
+  std::erase_if(messages_, [](const auto& entry) { return !entry.second.early; });
 }
+
+void Mailbox::end_step() { messages_.clear(); }
 
 }  // namespace etude

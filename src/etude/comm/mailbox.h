@@ -15,13 +15,22 @@ class Mailbox {
   explicit Mailbox(int replicas);
   ~Mailbox();
   Peers& peers(int replica);
-  /// Counts a round for everyone who sent in it and drops what nobody received.
+  /// What is sent until begin_rounds() is early: it stays until end_step().
+  void begin_step() { early_ = true; }
+  void begin_rounds() { early_ = false; }
+  /// Counts a round for everyone who sent in it and drops what nobody received, but for what was sent early.
   void end_round();
+  void end_step();
 
  private:
   class View;
   std::vector<std::unique_ptr<View>> views_;
-  std::map<std::tuple<int, int, std::string>, std::vector<Tensor>> messages_;  // (from, to, tag)
+  struct Message {
+    std::vector<Tensor> tensors;
+    bool early;
+  };
+  std::map<std::tuple<int, int, std::string>, Message> messages_;  // (from, to, tag)
+  bool early_ = false;
 };
 
 }  // namespace etude

@@ -14,7 +14,7 @@
 namespace etude {
 namespace {
 
-constexpr int kSchema = 1;
+constexpr int kSchema = 2;
 constexpr const char *kState = "state.safetensors", *kHost = "state.json", *kTails = "tails.safetensors";
 
 /// The directory "step-000000000400", or "step-000000000400.2" when that step was saved before.

@@ -149,7 +149,7 @@ TEST_F(CheckpointFiles, ForeignOnesAreRefusedNotRemoved) {
   checkpoints_.save(state(1), 9);
   checkpoints_.save(state(2), 9);
   reseal(2, [](nlohmann::json& body) { body["schema"] = 77; });
-  expect_error([&] { checkpoints_.load_latest(); }, Code::checkpoint, "has schema 77, this version reads 1",
+  expect_error([&] { checkpoints_.load_latest(); }, Code::checkpoint, "has schema 77, this version reads 2",
                "step-000000000002", "--fresh");
   expect_error([&] { checkpoints_.load(2); }, Code::checkpoint, "schema 77", "step-000000000002");
   checkpoints_.save(state(3), 1);

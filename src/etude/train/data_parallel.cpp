@@ -11,14 +11,15 @@ namespace etude {
 Contract DataParallel::contract() const {
   Contract contract{
       .name = "data_parallel", .owns = {Slot::sync}, .acts = {Event::sync}, .requires_ = {}, .refuses = {}, .why = {}};
-  if (options_.shard != "none") contract.owns.insert(Slot::optimizer);
+  if (options_.shard) contract.owns.insert(Slot::optimizer);
   return contract;
 }
 
 GradientSync& DataParallel::sync(const RankGroup& group) {
   if (!sync_ || &sync_->group() != &group) {
-    GradientSync::Options options{.bucket = options_.bucket, .observer = observer_};
-    if (options_.shard == "gradients") options.owners = owners_;
+    GradientSync::Options options{.observer = observer_};
+    if (options_.bucket) options.bucket = *options_.bucket;
+    if (shards_gradients()) options.owners = owners_;
     sync_ = std::make_unique<GradientSync>(group, std::move(options));
   }
   return *sync_;
@@ -48,7 +49,7 @@ void DataParallel::on(Event, Step& step) {
 
 double DataParallel::gradient_norm(Step& step, double own) {
   const RankGroup* group = step.group();
-  if (!group || options_.shard != "gradients") return own;
+  if (!group || !shards_gradients()) return own;
   const std::string tag = "norm/" + sync_->place() + "/" + std::to_string(norms_++);
   double norm = 0;
   for (const auto& theirs : all_gather(*group, tag, {torch::full({}, own, torch::kFloat64)}))

@@ -18,14 +18,15 @@ namespace etude {
 
 struct DataParallelOptions {
   int64_t ranks = 8;
-  int64_t bucket = 25 << 20;
-  std::string shard = "none";
+  std::optional<int64_t> bucket;  ///< unset: as GradientSync's
+  std::optional<std::string> shard;
   template <class V>
   void fields(V& v) {
     v("ranks", ranks, at_least(1), "machines that share the replica's batch, in the account of bytes");
-    v("bucket", bucket, at_least(1), "bytes of gradients that leave together, while backward goes on");
-    v("shard", shard, one_of({"none", "optimizer", "gradients"}),
-      "what each rank keeps a part of only: optimizer state (ZeRO-1), gradients too (ZeRO-2)");
+    v("bucket", bucket, at_least(1),
+      "bytes of gradients that leave together while backward goes on; default: 26214400");
+    v("shard", shard, one_of({"optimizer", "gradients"}),
+      "what each rank keeps a part of only: optimizer state (ZeRO-1), or gradients too (ZeRO-2); default: none");
   }
 };
 
@@ -51,6 +52,7 @@ class DataParallel : public Technique {
 
  private:
   GradientSync& sync(const RankGroup& group);
+  bool shards_gradients() const { return options_.shard == "gradients"; }
   DataParallelOptions options_;
   std::map<std::string, int> owners_;  ///< places in the group, by parameter; empty without `shard`
   std::function<void(const GradientSync::Moment&)> observer_;

@@ -123,7 +123,7 @@ TEST(Evaluate, BatchesAreMadeOnceAsLongAsTheyFit) {
 TEST(Evaluate, MeasuresOtherWeightsAndPutsTheOwnBack) {
   class Zeros : public Technique {
    public:
-    Contract contract() const override { return {.name = "zeros"}; }
+    Contract contract() const override { return {.name = "zeros", .gathers = true}; }
     void evaluate(Evaluation& evaluation) override {
       std::vector<Tensor> zeros, before;
       for (const Parameter& p : evaluation.parameters(0)) {

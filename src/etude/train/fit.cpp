@@ -24,20 +24,47 @@ const TrainStage& checked(const TrainStage& stage) {
 }  // namespace
 
 Trainer::Trainer(const TrainStage& stage, const Surroundings& around)
-    : stage_(checked(stage)), around_(around), mailbox_(stage.replicas) {
+    : stage_(checked(stage)),
+      around_(around),
+      links_(around.links && around.links->size() > 1 ? around.links : nullptr),
+      layout_(stage.replicas, links_ ? links_->size() : 1),
+      peers_(layout_, links_) {
   for (const auto& technique : stage.with) contracts_.push_back(technique->contract());
-  for (int r = 0; r < stage.replicas; ++r) make_replica(r);
-  if (!around.directory.empty()) {
+  if (links_) check_ranks();
+  const auto [first, last] = layout_.hosted(rank());
+  if (const std::vector<int> ranks = layout_.ranks_of(first); ranks.size() > 1) {
+    group_.emplace(*links_, ranks);
+    if (!owner(Slot::sync)) gradient_sync_.emplace(*group_, GradientSync::Options{});
+  }
+  for (int r = first; r < last; ++r) make_replica(r);
+  if (!around.directory.empty() && leads()) {
     file::make_directories(around.directory);
     checkpoints_.emplace(around.directory);
   }
+}
+
+/// What ranks that don't wait for each other can't agree on.
+void Trainer::check_ranks() const {
+  const auto check = [&](const Count& count, const std::string& what) {
+    if (count.amount <= 0) return;
+    for (Unit unit : {Unit::bytes, Unit::messages, Unit::rounds, Unit::env_steps, Unit::seconds})
+      if (count.unit == unit)
+        throw Error(Code::config, what + " = \"" + count.text() + "\" can't be told by ranks without waiting for all",
+                    "stage " + stage_.name, "count steps, samples, tokens, epochs or flops, or train in one process");
+  };
+  check(stage_.stop, "stop");
+  check(stage_.log, "log");
+  check(stage_.evaluate, "evaluate.every");
+  check(stage_.checkpoint.every, "checkpoint.every");
+  for (const Count& place : stage_.checkpoint.milestones) check(place, "a milestone");
 }
 
 void Trainer::make_replica(int index) {
   auto replica = std::make_unique<Replica>();
   replica->index = index;
   for (const NetSpec& spec : stage_.nets) replica->nets[spec.name] = make_net(spec);
-  if (index == 0)
+  const bool first = replicas_.empty();
+  if (first)
     for (const auto& [name, net] : replica->nets)
       for (const Tensor& value : net->parameters()) trainable_ += value.requires_grad() ? 1 : 0;
   std::map<std::string, std::string> holders;
@@ -54,12 +81,14 @@ void Trainer::make_replica(int index) {
                       "stage " + stage_.name, "learners must be disjoint");
         learner.parameters.push_back({full, p.value(), net->tags(p.key())});
         learner.nets.insert(name);
-        if (index == 0) fit_.cost.parameters += p.value().numel();
+        if (first) fit_.cost.parameters += p.value().numel();
       }
     if (learner.parameters.empty())
       throw Error(Code::config, "learner '" + spec.name + "' holds no parameter", "stage " + stage_.name,
                   "see the names that `etude check` prints");
-    learner.optimizer = make_optimizer(spec.optimizer, learner.parameters);
+    Technique* const sharded = group_ ? owner(Slot::optimizer) : nullptr;
+    learner.optimizer = sharded ? make_optimizer(spec.optimizer, sharded->kept(learner.parameters, *group_), learner.parameters)
+                                : make_optimizer(spec.optimizer, learner.parameters);
   }
   replicas_.push_back(std::move(replica));
 }
@@ -95,7 +124,7 @@ void Trainer::move_weights_in() {
         throw Error(Code::config, "there is no net '" + init.to + "'", place, did_you_mean(init.to, known));
       }
       const WeightMove report = move_weights(init, artifact, *net->second, place);
-      if (replica->index > 0) continue;
+      if (replica != replicas_.front()) continue;
       fit_.weight_moves.push_back(place + ": " + report.text());
       inform(fit_.weight_moves.back());
     }
@@ -106,25 +135,22 @@ void Trainer::check_milestones(const Counters& before) {
   for (const Count& place : stage_.checkpoint.milestones) {
     const Count at = place.of(stage_.stop);
     if (before[at.unit] >= at.amount || counters_[at.unit] < at.amount) continue;
-    // Published first: a run that dies in between takes the step again rather than go on from behind it.
-    if (around_.milestone) around_.milestone(place.text(), artifact());
-    save(Saving::milestone);
+    save(Saving::milestone, place.text());
   }
 }
 
-Fit fit(const TrainStage& stage, const Surroundings& around) {
-  Trainer trainer(stage, around);
-  Fit result = trainer.run();
-  Cost& cost = result.cost;
+void Trainer::complete_cost() {
+  Cost& cost = fit_.cost;
   cost.seconds = cost.step_seconds + cost.evaluate_seconds + cost.checkpoint_seconds;
-  cost.flops = result.counters[Unit::flops];
-  cost.bytes = result.counters[Unit::bytes];
-  cost.messages = result.counters[Unit::messages];
-  cost.rounds = result.counters[Unit::rounds];
+  cost.flops = fit_.counters[Unit::flops];
+  cost.bytes = fit_.counters[Unit::bytes];
+  cost.messages = fit_.counters[Unit::messages];
+  cost.rounds = fit_.counters[Unit::rounds];
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   cost.peak_bytes = static_cast<double>(usage.ru_maxrss) * 1024;
-  return result;
 }
+
+Fit fit(const TrainStage& stage, const Surroundings& around) { return Trainer(stage, around).run(); }
 
 }  // namespace etude

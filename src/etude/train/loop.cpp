@@ -29,10 +29,12 @@ Tensor value_of(const Term& term) {
 }  // namespace
 
 Fit Trainer::run() {
+  enter("broadcast");
   resumed_ = restore();
+  begun_with_ = counters_;
   if (!resumed_) {
     move_weights_in();
-    open_metrics(0);
+    if (leads()) open_metrics(0);
     for (auto& replica : replicas_) {
       Step step(*this, *replica);
       fire(Event::begin, step);
@@ -43,6 +45,11 @@ Fit Trainer::run() {
   }
   fit_.finished = true;
   while (!stage_.stop.reached(counters_)) {
+    if (links_ && links_->leaves_before(counters_.step())) {
+      save(Saving::leaving);
+      fit_.finished = false;
+      break;
+    }
     const double started = now_seconds();
     const Counters before = counters_;
     take_step();
@@ -55,11 +62,16 @@ Fit Trainer::run() {
     if (last || due(stage_.log.of(stage_.stop), before, counters_)) write_training_line();
     if (last || due(stage_.evaluate.of(stage_.stop), before, counters_)) evaluate();
     check_milestones(before);
-    const bool leave = around_.interrupted && around_.interrupted() && !last;
+    bool leave = around_.interrupted && around_.interrupted() && !last;
+    if (leave && links_) {
+      links_->ask_to_leave();
+      leave = false;  // before a step that all ranks agree on
+    }
     if (leave || last)
       save(Saving::leaving);
     else if (due(stage_.checkpoint.every.of(stage_.stop), before, counters_))
       save(Saving::periodic);
+    settle();
     show_progress(took);
     if (leave) {
       fit_.finished = false;
@@ -73,14 +85,21 @@ Fit Trainer::run() {
       fire(Event::end, step);
     }
   }
-  fit_.counters = counters_;
-  fit_.artifact = artifact();
+  enter("shutdown");
+  close();
+  while (!pending_.empty()) settle_next();
+  fit_.led = leads();
   return std::move(fit_);
+}
+
+void Trainer::enter(const std::string& operation) const {
+  if (links_) links_->enter({counters_.step(), operation});
 }
 
 void Trainer::take_step() {
   std::vector<Step> steps;
   for (auto& replica : replicas_) steps.emplace_back(*this, *replica);
+  begin_step(steps);
   for (const Pass& pass : stage_.passes) {
     if (counters_.step() % pass.every != 0) continue;
     for (int k = 0; k < pass.times; ++k) take_pass(steps, pass);
@@ -90,8 +109,11 @@ void Trainer::take_step() {
     step.learners_.clear();
     fire(Event::step_end, step);
   }
-  exchange();
+  exchange(steps);
   for (const auto& [name, source] : stage_.sources) source->advance(steps.front());
+  // The replicas of other ranks train on as much as those here.
+  const double all = static_cast<double>(layout_.replicas()) / static_cast<double>(replicas_.size());
+  for (Unit unit : {Unit::samples, Unit::tokens, Unit::flops}) counting_[unit] *= all;
   for (int u = 0; u < kUnits; ++u) counters_.value[static_cast<size_t>(u)] += counting_.value[static_cast<size_t>(u)];
   counting_ = Counters();
   counters_[Unit::epochs] = stage_.sources.front().second->epochs(steps.front());
@@ -174,22 +196,45 @@ double Trainer::compute(Step& step, const Batch& batch) {
   for (int64_t i = 0; i < parts; ++i)
     micro_batches.push_back(parts == 1 ? batch : batch.rows(i * batch.size() / parts, (i + 1) * batch.size() / parts));
   step.count_norms(micro_batches);
+  for (Batch& micro : micro_batches) micro = own_rows(micro);
+  std::erase_if(micro_batches, [](const Batch& micro) { return micro.empty(); });
 
   std::map<std::string, double> values;
+  Technique* const sync = owner(Slot::sync);
   for (const Batch& micro : micro_batches) {
     Ctx ctx = step.context(micro);
     const Tensor loss = sum_of_terms(step, step.loss(micro, ctx), values);
-    if (!step.skip_update) torch::autograd::backward({loss}, {}, std::nullopt, false, inputs);
+    if (step.skip_update) break;
+    const bool last = &micro == &micro_batches.back();
+    if (sync) sync->before_backward(step, last);
+    if (gradient_sync_) gradient_sync_->before_backward(step, last);
+    torch::autograd::backward({loss}, {}, std::nullopt, false, inputs);
   }
   counting_[Unit::flops] += pass.objective->flops(step, batch);
   if (step.skip_update) return zero(), std::nan("");
+  if (micro_batches.empty()) zero();  // fewer rows than ranks
 
   double total = 0;
   for (const auto& [name, value] : values) total += value;
-  step.log(pass.name + "/loss", total);
+  log_sum(step, pass.name + "/loss", total);
   if (values.size() > 1)
-    for (const auto& [name, value] : values) step.log(pass.name + "/" + name, value);
+    for (const auto& [name, value] : values) log_sum(step, pass.name + "/" + name, value);
   return total;
+}
+
+/// Those of a micro-batch that this rank computes.
+Batch Trainer::own_rows(const Batch& micro) const {
+  if (!group_) return micro;
+  const int64_t i = group_->index(), n = group_->size();
+  return micro.rows(i * micro.size() / n, (i + 1) * micro.size() / n);
+}
+
+/// A metric that is a sum over the rows of the replica, of which this rank has its own.
+void Trainer::log_sum(Step& step, const std::string& name, double value) const {
+  if (!group_) return step.log(name, value);
+  step.replica_.books.number(name + "/share") += value;
+  step.replica_.books.number(name + "/sum");
+  step.replica_.books.number(name + "/count") += 1;
 }
 
 Tensor Trainer::sum_of_terms(Step& step, const Terms& terms, std::map<std::string, double>& values) {
@@ -210,7 +255,9 @@ Tensor Trainer::sum_of_terms(Step& step, const Terms& terms, std::map<std::strin
 }
 
 void Trainer::gradients(Step& step) {
-  for (Event event : {Event::unscale, Event::privatise, Event::sync, Event::project, Event::clip}) fire(event, step);
+  for (Event event : {Event::unscale, Event::privatise, Event::sync}) fire(event, step);
+  if (gradient_sync_) gradient_sync_->finish(step);
+  for (Event event : {Event::project, Event::clip}) fire(event, step);
   for (Learner* learner : step.learners_) clip(step, *learner);
   fire(Event::guard, step);
   if (std::any_of(step.learners_.begin(), step.learners_.end(),
@@ -224,7 +271,9 @@ void Trainer::clip(Step& step, Learner& learner) {
   for (const Parameter& p : learner.parameters)
     if (p.value.grad().defined()) gradients.push_back(p.value.grad());
   const double limit = learner.spec.clip.at(step.position());
-  const double norm = limit > 0 ? clip_global_norm(gradients, limit) : global_norm(gradients);
+  double norm = global_norm(gradients);
+  if (Technique* sync = owner(Slot::sync); sync && group_) norm = sync->gradient_norm(step, norm);
+  if (limit > 0) clip_from_norm(gradients, norm, limit);
   if (std::isfinite(norm)) {
     if (step.skip_update) return;
     const std::string name = step.pass() + "/grad_norm";
@@ -254,23 +303,31 @@ void Trainer::update(Step& step) {
   }
 }
 
-void Trainer::exchange() {
-  torch::NoGradGuard no_grad;
-  for (const auto& technique : stage_.with) {
-    Step first(*this, *replicas_.front());
-    const int rounds = technique->rounds(first);
+void Trainer::begin_step(std::vector<Step>& steps) {
+  const torch::NoGradGuard no_grad;
+  peers_.begin_step(counters_.step());
+  for (size_t i = 0; i < stage_.with.size(); ++i) {
+    peers_.begin_technique(static_cast<int>(i));
+    for (Step& step : steps) stage_.with[i]->post_early(peers_.peers(step.replica()), step);
+  }
+  enter("forward");
+}
+
+void Trainer::exchange(std::vector<Step>& steps) {
+  const torch::NoGradGuard no_grad;
+  peers_.begin_exchange();
+  for (size_t i = 0; i < stage_.with.size(); ++i) {
+    Technique& technique = *stage_.with[i];
+    peers_.begin_technique(static_cast<int>(i));
+    const int rounds = technique.rounds(steps.front());
+    if (rounds > 0) enter("exchange");
     for (int round = 0; round < rounds; ++round) {
-      for (auto& replica : replicas_) {
-        Step step(*this, *replica);
-        technique->post(mailbox_.peers(replica->index), step, round);
-      }
-      for (auto& replica : replicas_) {
-        Step step(*this, *replica);
-        technique->collect(mailbox_.peers(replica->index), step, round);
-      }
-      mailbox_.end_round();
+      for (Step& step : steps) technique.post(peers_.peers(step.replica()), step, round);
+      for (Step& step : steps) technique.collect(peers_.peers(step.replica()), step, round);
+      peers_.end_round();
     }
   }
+  peers_.end_step();
 }
 
 void Trainer::fire(Event event, Step& step) {
@@ -300,10 +357,11 @@ void Trainer::check_that_it_ends() const {
 
 void Trainer::count_traffic() {
   Traffic now;
-  for (auto& replica : replicas_) now += mailbox_.peers(replica->index).traffic();
+  for (auto& replica : replicas_)
+    if (is_head(*replica)) now += peers_.peers(replica->index).traffic();
   counters_[Unit::bytes] += static_cast<double>(now.bytes - counted_.bytes);
   counters_[Unit::messages] += static_cast<double>(now.messages - counted_.messages);
-  counters_[Unit::rounds] += static_cast<double>(now.rounds - counted_.rounds) / static_cast<double>(replicas_.size());
+  counters_[Unit::rounds] += static_cast<double>(now.rounds - counted_.rounds) / static_cast<double>(stage_.replicas);
   counted_ = now;
 }
 

@@ -9,7 +9,15 @@ namespace etude {
 
 /// A training metric: its mean since the last line of metrics, else what that line says, else NaN.
 double Trainer::latest(const std::string& metric) {
-  if (books_.has_number(metric + "/count")) return books_.number(metric + "/sum") / books_.number(metric + "/count");
+  double sum = 0, count = 0;
+  for (const auto& replica : replicas_) {
+    Store& books = replica->books;
+    if (!books.has_number(metric + "/count")) continue;
+    sum += books.number(metric + "/sum");
+    if (books.has_number(metric + "/share")) sum += books.number(metric + "/share");
+    count += books.number(metric + "/count");
+  }
+  if (count > 0) return sum / count;
   const auto it = fit_.values.find(metric);
   return it == fit_.values.end() ? std::nan("") : it->second;
 }

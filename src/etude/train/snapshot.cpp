@@ -1,5 +1,7 @@
 // What a checkpoint of a stage holds, and how a run goes on from it.
 
+#include <algorithm>
+#include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "etude/base/log.h"
@@ -10,7 +12,13 @@ namespace {
 
 constexpr const char* kHint = "use --fresh to begin anew";
 
-std::string replica_prefix(size_t index) { return "replica-" + std::to_string(index) + "/"; }
+std::string replica_prefix(int index) { return "replica-" + std::to_string(index) + "/"; }
+
+/// The replica that a tensor of a checkpoint belongs to.
+std::optional<int> replica_of(const std::string& name) {
+  int replica = 0;
+  return std::sscanf(name.c_str(), "replica-%d/", &replica) == 1 ? std::optional(replica) : std::nullopt;
+}
 
 void add_net(NamedTensors& into, const std::string& prefix, const Net& net) {
   for (const auto& p : net.named_parameters()) into.emplace_back(prefix + p.key(), p.value().detach());
@@ -56,94 +64,225 @@ MetricLine line_from_json(const nlohmann::json& in) {
 
 }  // namespace
 
+/// What this rank holds of the run state, under its names in a checkpoint.
 NamedTensors Trainer::tensors() {
   NamedTensors all;
   for (const auto& [name, net] : frozen_) add_net(all, "frozen/" + name + "/", *net);
-  for (size_t r = 0; r < replicas_.size(); ++r) {
-    Replica& replica = *replicas_[r];
-    const std::string prefix = replica_prefix(r);
-    for (const auto& [name, net] : replica.nets) {
-      if (!frozen_.count(name)) add_net(all, prefix + "net/" + name + "/", *net);
-    }
-    for (auto& [name, learner] : replica.learners) {
-      for (auto& [key, value] : learner.optimizer->state()) {
-        all.emplace_back(prefix + "optimizer/" + name + "/" + key, value);
-      }
-    }
-    for (const auto& [name, value] : replica.store.tensors()) all.emplace_back(prefix + "store/" + name, value);
-  }
+  for (auto& replica : replicas_)
+    for (auto& [name, value] : state_of(*replica, true).tensors)
+      all.emplace_back(replica_prefix(replica->index) + name, value);
   for (const auto& [name, value] : shared_.tensors()) all.emplace_back("shared/" + name, value);
   return all;
 }
 
-Snapshot Trainer::snapshot() {
+Trainer::Portion Trainer::nets_of(const Replica& replica) const {
+  Portion part;
+  for (const auto& [name, net] : replica.nets)
+    if (!frozen_.count(name)) add_net(part.tensors, "net/" + name + "/", *net);
+  return part;
+}
+
+/// `whole`: the nets and the store too, which are the same on all ranks that share the replica.
+Trainer::Portion Trainer::state_of(Replica& replica, bool whole) const {
+  Portion part = whole ? nets_of(replica) : Portion();
+  for (auto& [name, learner] : replica.learners)
+    for (auto& [key, value] : learner.optimizer->state())
+      part.tensors.emplace_back("optimizer/" + name + "/" + key, value);
+  if (whole)
+    for (const auto& [name, value] : replica.store.tensors()) part.tensors.emplace_back("store/" + name, value);
+  part.host["store"] = replica.store.host();
+  part.host["books"] = replica.books.host();
+  return part;
+}
+
+/// All but what belongs to a replica, and what has been written by the time the checkpoint is.
+Snapshot Trainer::common_state() {
   Snapshot made;
   made.step = counters_.step();
-  made.tensors = tensors();
+  for (const auto& [name, net] : frozen_) add_net(made.tensors, "frozen/" + name + "/", *net);
+  for (const auto& [name, value] : shared_.tensors()) made.tensors.emplace_back("shared/" + name, value);
+  if (links_)
+    for (auto& [name, value] : made.tensors) value = value.clone();
   made.host = {{"stage", stage_.name},
                {"recipe", around_.recipe},
-               {"counters", counters_.value},
-               {"metrics_bytes", metrics_->position()},
                {"evaluated_at", evaluated_at_},
-               {"books", books_.host()},
                {"shared", shared_.host()},
                {"cost",
                 {{"step_seconds", fit_.cost.step_seconds},
                  {"evaluate_seconds", fit_.cost.evaluate_seconds},
-                 {"checkpoint_seconds", fit_.cost.checkpoint_seconds}}},
-               {"replicas", nlohmann::json::array()},
-               {"lines", nlohmann::json::array()},
-               {"values", fit_.values},
-               {"rows", nlohmann::json::object()}};
-  for (size_t r = 0; r < replicas_.size(); ++r) {
-    made.host["replicas"].push_back(replicas_[r]->store.host());
-    for (const auto& [name, rows] : replicas_[r]->store.all_segments()) made.segments[replica_prefix(r) + name] = &rows;
-  }
+                 {"checkpoint_seconds", fit_.cost.checkpoint_seconds}}}};
+  for (const auto& replica : replicas_)
+    for (const auto& [name, rows] : replica->store.all_segments())
+      made.segments[replica_prefix(replica->index) + name] = &rows;
   for (const auto& [name, rows] : shared_.all_segments()) made.segments["shared/" + name] = &rows;
+  if (links_ && !made.segments.empty())
+    throw Error(Code::config, "the memory '" + made.segments.begin()->first + "' grows, and can't be kept over ranks",
+                "stage " + stage_.name, "train this recipe in one process");
+  return made;
+}
+
+void Trainer::save(Saving why, const std::string& milestone) {
+  if (around_.directory.empty() && why != Saving::milestone) return;
+  if (saved_at_ == counters_.step() && why != Saving::milestone) return;
+  const double started = now_seconds();
+  enter("save");
+  saved_at_ = counters_.step();
+  announce({.kind = Due::Kind::saving, .saving = why, .milestone = milestone, .snapshot = common_state()},
+           [&](Replica& replica) {
+             const bool shards = std::any_of(replica.learners.begin(), replica.learners.end(), [](const auto& entry) {
+               return entry.second.optimizer->parameters().size() < entry.second.parameters.size();
+             });
+             return is_head(replica) || shards ? state_of(replica, is_head(replica)) : books_of(replica);
+           });
+  fit_.cost.checkpoint_seconds += now_seconds() - started;
+}
+
+Trainer::Portion Trainer::books_of(Replica& replica) const {
+  Portion part;
+  part.host["books"] = replica.books.host();
+  return part;
+}
+
+void Trainer::finish_saving(Due& due) {
+  // Published first: a run that dies in between takes the step again rather than go on from behind it.
+  if (due.saving == Saving::milestone && around_.milestone) around_.milestone(due.milestone, artifact_of(due.parts));
+  if (!checkpoints_) return;
+  Snapshot& made = due.snapshot;
+  NamedTensors ordered;
+  const auto take = [&](const std::string& prefix) {
+    for (const auto& entry : made.tensors)
+      if (entry.first.starts_with(prefix)) ordered.push_back(entry);
+  };
+  take("frozen/");
+  nlohmann::json replicas = nlohmann::json::array();
+  for (int r = 0; r < layout_.replicas(); ++r) {
+    const auto found = due.parts.find(r);
+    if (found == due.parts.end() || !found->second.begin()->second.host.contains("store")) {
+      replicas.push_back(nullptr);  // its ranks have died
+      continue;
+    }
+    for (const auto& [from, part] : found->second)
+      for (const auto& [name, value] : part.tensors) ordered.emplace_back(replica_prefix(r) + name, value);
+    replicas.push_back({{"store", found->second.begin()->second.host.at("store")},
+                        {"books", merged_books(found->second).host()}});
+  }
+  take("shared/");
+  made.tensors = std::move(ordered);
+  made.host["counters"] = counters_of_all(due).value;
+  made.host["replicas"] = std::move(replicas);
+  made.host["metrics_bytes"] = metrics_->position();
+  made.host["values"] = fit_.values;
+  made.host["lines"] = nlohmann::json::array();
   for (const MetricLine& line : fit_.lines) made.host["lines"].push_back(line_to_json(line));
+  made.host["rows"] = nlohmann::json::object();
   for (const auto& [name, rows] : fit_.rows) {
     nlohmann::json& list = made.host["rows"][name] = nlohmann::json::array();
     for (const Row& row : rows) list.push_back({row.id, row.value, row.weight});
   }
-  return made;
-}
-
-void Trainer::save(Saving why) {
-  if (!checkpoints_ || (saved_at_ == counters_.step() && why != Saving::milestone)) return;
-  const double started = now_seconds();
   metrics_->sync();
   try {
-    checkpoints_->save(snapshot(), stage_.checkpoint.keep, why == Saving::milestone);
-    saved_at_ = counters_.step();
+    checkpoints_->save(made, stage_.checkpoint.keep, due.saving == Saving::milestone);
   } catch (const Error& error) {
     // The older checkpoints are as they were, so nothing is lost yet but the work since then.
-    if (why != Saving::periodic || error.code() != Code::io) throw;
-    warn("step " + std::to_string(counters_.step()) + " is not saved, training goes on: " + error.message() +
+    if (due.saving != Saving::periodic || error.code() != Code::io) throw;
+    warn("step " + std::to_string(made.step) + " is not saved, training goes on: " + error.message() +
          (error.hint().empty() ? "" : "; " + error.hint()));
   }
-  fit_.cost.checkpoint_seconds += now_seconds() - started;
 }
 
-bool Trainer::restore() {
-  if (!checkpoints_) return false;
+std::optional<Snapshot> Trainer::load() {
+  if (!checkpoints_) return std::nullopt;
   std::vector<std::string> damage;
   std::optional<Snapshot> found = checkpoints_->load_latest(&damage);
   for (const std::string& what : damage) warn("damaged checkpoint left aside: " + what);
-  if (!found) return false;
-  const std::string place = around_.directory + "/checkpoints, step " + std::to_string(found->step);
+  return found;
+}
+
+bool Trainer::restore() {
+  std::optional<Snapshot> found;
+  if (leads()) found = load();
+  const std::string place = around_.directory + "/checkpoints" + (found ? ", step " + std::to_string(found->step) : "");
   try {
-    check_origin(*found);
+    if (found) check_origin(*found);
+    if (found) revive(*found);
+    if (links_) share(found);
+    if (!found) return false;
     take_over(*found);
   } catch (const nlohmann::json::exception& error) {
     throw Error(Code::checkpoint, std::string("its state is not one that a stage keeps: ") + error.what(), place,
                 kHint);
   } catch (const Error& error) {
+    if (error.code() == Code::comms) throw;
     throw Error(error.code(), error.message(), error.where().empty() ? place : error.where(),
                 error.hint().empty() ? kHint : error.hint());
   }
   saved_at_ = counters_.step();
-  inform("resuming " + around_.directory + " at step " + std::to_string(counters_.step()));
+  if (leads()) inform("resuming " + around_.directory + " at step " + std::to_string(counters_.step()));
   return true;
+}
+
+/// Replicas whose ranks had died when the checkpoint was made begin as copies of the next one that had not.
+void Trainer::revive(Snapshot& found) const {
+  nlohmann::json& replicas = found.host.at("replicas");
+  const int count = static_cast<int>(replicas.size());
+  for (int r = 0; r < count; ++r) {
+    if (!replicas[static_cast<size_t>(r)].is_null()) continue;
+    int donor = r;
+    for (int k = 1; k < count && donor == r; ++k)
+      if (!replicas[static_cast<size_t>((r + k) % count)].is_null()) donor = (r + k) % count;
+    if (donor == r) throw Error(Code::checkpoint, "the checkpoint holds no replica");
+    NamedTensors copies;
+    for (const auto& [name, value] : found.tensors)
+      if (const auto own = behind(replica_prefix(donor), name))
+        copies.emplace_back(replica_prefix(r) + *own, value.clone());
+    found.tensors.insert(found.tensors.end(), copies.begin(), copies.end());
+    replicas[static_cast<size_t>(r)] = replicas[static_cast<size_t>(donor)];
+    warn("replica " + std::to_string(r) + " died before step " + std::to_string(found.step) +
+         " was saved: it goes on as a copy of replica " + std::to_string(donor));
+  }
+}
+
+/// The leading rank gives every other what it needs to begin; all find out whether they train the same.
+void Trainer::share(std::optional<Snapshot>& found) {
+  const std::string tag = "broadcast/start", mine = around_.recipe + ", LibTorch " + TORCH_VERSION;
+  if (!leads()) {
+    auto message = links_->receive_patiently(lead_, tag);
+    if (!message || message->empty()) throw links_->missing(lead_);
+    const nlohmann::json head = from_tensor(message->front(), lead_);
+    const std::string theirs = head.at("recipe");
+    if (theirs != mine)
+      throw Error(Code::config, "rank " + std::to_string(lead_) + " trains " + theirs + ", this one " + mine,
+                  "rank " + std::to_string(rank()), "start all ranks with the same command and version");
+    if (head.at("host").is_null()) return;
+    found.emplace();
+    found->step = head.at("step").get<int64_t>();
+    found->host = head.at("host");
+    size_t next = 1;
+    for (const nlohmann::json& name : head.at("names"))
+      found->tensors.emplace_back(name.get<std::string>(), message->at(next++));
+    return;
+  }
+  if (found && !found->loaded_segments.empty())
+    throw Error(Code::config, "the checkpoint holds a memory that grows, which can't be kept over ranks", "",
+                "go on in one process");
+  for (int other = 0; other < layout_.ranks(); ++other) {
+    if (other == rank()) continue;
+    nlohmann::json head = {{"recipe", mine}, {"host", nullptr}, {"names", nlohmann::json::array()}};
+    std::vector<Tensor> message = {Tensor()};
+    if (found) {
+      head["step"] = found->step;
+      head["host"] = found->host;
+      const auto [first, last] = layout_.hosted(other);
+      for (const auto& [name, value] : found->tensors) {
+        const std::optional<int> replica = replica_of(name);
+        if (replica && (*replica < first || *replica >= last)) continue;
+        head["names"].push_back(name);
+        message.push_back(value);
+      }
+    }
+    message.front() = as_tensor(head);
+    links_->send(other, tag, message);
+  }
 }
 
 void Trainer::check_origin(const Snapshot& found) const {
@@ -155,9 +294,9 @@ void Trainer::check_origin(const Snapshot& found) const {
     throw Error(Code::checkpoint, "the checkpoint is of recipe " + recipe + ", this is " + around_.recipe);
   }
   const size_t replicas = found.host.at("replicas").size();
-  if (replicas != replicas_.size()) {
+  if (replicas != static_cast<size_t>(stage_.replicas)) {
     throw Error(Code::checkpoint, "the checkpoint holds " + std::to_string(replicas) + " replicas, the recipe " +
-                                      std::to_string(replicas_.size()));
+                                      std::to_string(stage_.replicas));
   }
 }
 
@@ -169,9 +308,12 @@ void Trainer::take_over(Snapshot& found) {
     throw Error(Code::checkpoint, "its counters are of another step");
   }
   evaluated_at_ = whole_number(host.at("evaluated_at"));
-  books_.restore_host(host.at("books"));
   shared_.restore_host(host.at("shared"));
-  for (size_t r = 0; r < replicas_.size(); ++r) replicas_[r]->store.restore_host(host.at("replicas").at(r));
+  for (auto& replica : replicas_) {
+    const nlohmann::json& own = host.at("replicas").at(static_cast<size_t>(replica->index));
+    replica->store.restore_host(own.at("store"));
+    if (is_head(*replica)) replica->books.restore_host(own.at("books"));
+  }
   for (const nlohmann::json& line : host.at("lines")) fit_.lines.push_back(line_from_json(line));
   fit_.values = host.at("values").get<std::map<std::string, double>>();
   for (const auto& [name, rows] : host.at("rows").items()) {
@@ -184,7 +326,7 @@ void Trainer::take_over(Snapshot& found) {
   fit_.cost.step_seconds = cost.at("step_seconds").get<double>();
   fit_.cost.evaluate_seconds = cost.at("evaluate_seconds").get<double>();
   fit_.cost.checkpoint_seconds = cost.at("checkpoint_seconds").get<double>();
-  open_metrics(whole_number(host.at("metrics_bytes")));
+  if (leads()) open_metrics(whole_number(host.at("metrics_bytes")));
 }
 
 void Trainer::take_over_tensors(Snapshot& found) {
@@ -202,6 +344,7 @@ void Trainer::take_over_tensors(Snapshot& found) {
     stored.erase(it);
   }
   for (const auto& [name, value] : stored) {
+    if (is_of_others(name)) continue;
     const auto [store, own] = owner_of(name, "store/");
     if (!store) throw Error(Code::checkpoint, "this recipe has no place for tensor '" + name + "'");
     store->tensors()[own] = value;
@@ -215,10 +358,19 @@ void Trainer::take_over_tensors(Snapshot& found) {
 
 std::pair<Store*, std::string> Trainer::owner_of(const std::string& name, const std::string& middle) {
   if (const auto own = behind("shared/", name)) return {&shared_, *own};
-  for (size_t r = 0; r < replicas_.size(); ++r) {
-    if (const auto own = behind(replica_prefix(r) + middle, name)) return {&replicas_[r]->store, *own};
+  for (auto& replica : replicas_) {
+    if (const auto own = behind(replica_prefix(replica->index) + middle, name)) return {&replica->store, *own};
   }
   return {nullptr, ""};
+}
+
+/// Whether a tensor of a checkpoint is kept by other ranks: their replicas, their shards of an optimizer's state.
+bool Trainer::is_of_others(const std::string& name) const {
+  const std::optional<int> replica = replica_of(name);
+  if (!replica || *replica >= layout_.replicas()) return false;
+  const auto [first, last] = layout_.hosted(rank());
+  if (*replica < first || *replica >= last) return true;
+  return group_ && behind(replica_prefix(*replica) + "optimizer/", name);
 }
 
 void Trainer::open_metrics(int64_t keep_bytes) {
@@ -237,13 +389,21 @@ void Trainer::open_metrics(int64_t keep_bytes) {
   metrics_->truncate(keep_bytes);
 }
 
-Artifact Trainer::artifact() const {
+/// The nets of the first replica as "net/parameter", those of replica r under "replica-r/".
+Artifact Trainer::artifact_of(const std::map<int, std::map<int, Portion>>& parts) const {
   Artifact made;
-  for (size_t r = 0; r < replicas_.size(); ++r) {
-    for (const auto& [name, net] : replicas_[r]->nets) {
-      NamedTensors values;
-      add_net(values, (r == 0 ? std::string() : replica_prefix(r)) + name + "/", *net);
-      for (auto& [key, value] : values) made.tensors.emplace_back(key, value.clone());
+  for (const auto& [r, by_rank] : parts) {
+    const std::string prefix = r == parts.begin()->first ? std::string() : replica_prefix(r);
+    const NamedTensors& own = by_rank.begin()->second.tensors;
+    for (const auto& [net, module] : replicas_.front()->nets) {
+      if (const auto frozen = frozen_.find(net); frozen != frozen_.end()) {
+        NamedTensors values;
+        add_net(values, prefix + net + "/", *frozen->second);
+        for (auto& [key, value] : values) made.tensors.emplace_back(key, value.clone());
+      }
+      for (const auto& [name, value] : own)
+        if (const auto key = behind("net/" + net + "/", name))
+          made.tensors.emplace_back(prefix + net + "/" + *key, value.clone());
     }
   }
   for (const auto& [name, value] : fit_.values) made.values[name] = value;

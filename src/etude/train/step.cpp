@@ -56,7 +56,15 @@ std::vector<Parameter> Step::all_parameters() const {
 }
 
 Store& Step::shared() const { return trainer_.shared_; }
-Step Step::other(int replica) const { return Step(trainer_, *trainer_.replicas_.at(static_cast<size_t>(replica))); }
+Step Step::other(int replica) const {
+  for (const auto& found : trainer_.replicas_)
+    if (found->index == replica) return Step(trainer_, *found);
+  ETUDE_CHECK(false, "replica " + std::to_string(replica) + " is hosted by another rank");
+}
+std::pair<int, int> Step::hosted() const { return trainer_.layout_.hosted(trainer_.rank()); }
+Links* Step::links() const { return trainer_.links_; }
+const Layout& Step::layout() const { return trainer_.layout_; }
+RankGroup* Step::group() const { return trainer_.group_ ? &*trainer_.group_ : nullptr; }
 
 Ctx Step::context(const Batch& of, bool train) const {
   Ctx ctx;
@@ -129,8 +137,8 @@ Tensor Step::loss_of_part(const Batch& part, const Denominators& of_whole, const
 }
 
 void Step::finish(const Batch& whole, const std::map<std::string, double>& values) {
-  count(Unit::flops, pass_->objective->flops(*this, whole));
-  if (skip_update) {
+  if (!whole.empty()) count(Unit::flops, pass_->objective->flops(*this, whole));
+  if (skip_update || whole.empty()) {
     for (const Parameter& p : parameters()) p.value.mutable_grad() = torch::zeros_like(p.value);
     return;
   }

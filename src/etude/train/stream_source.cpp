@@ -31,17 +31,18 @@ class StreamSource : public Source {
     int64_t& taken = step.store().integer(taken_key_);
     const PlanPoint here = point(step, position(step) + taken * step.replicas(), batch);
     taken += batch;
-    if (step.replica() == 0) read_ahead(step, here);
+    if (step.replica() == step.hosted().first) read_ahead(step, here);
     return stream_.take(here);
   }
 
   void advance(Step& step) override {
     const int64_t taken = step.store().integer(taken_key_);
-    for (int r = 0; r < step.replicas(); ++r) {
+    const auto [first, last] = step.hosted();
+    for (int r = first; r < last; ++r) {
       int64_t& other = step.other(r).store().integer(taken_key_);
       if (other != taken)
         throw Error(Code::config,
-                    "replica 0 drew " + std::to_string(taken) + " samples in a step and replica " + std::to_string(r) +
+                    "replica " + std::to_string(first) + " drew " + std::to_string(taken) + " samples in a step and replica " + std::to_string(r) +
                         " drew " + std::to_string(other),
                     "source " + name_, "a plan's owner must ask for the same number on every replica");
       other = 0;
@@ -65,7 +66,7 @@ class StreamSource : public Source {
     return {seed_, step.number(), position, step.replica(), step.replicas(), records_, batch};
   }
 
-  /// Expects the other replicas to draw as this one does, and the next draw to be like this one: in this step if the
+  /// Expects the other replicas of this rank to draw as this one does, and the next draw to be like this one: in this step if the
   /// last step had more draws than there were so far, else in the next.
   void read_ahead(const Step& step, const PlanPoint& here) {
     ++draws_;
@@ -73,8 +74,9 @@ class StreamSource : public Source {
     next.position += here.batch * here.replicas;
     if (draws_ >= draws_expected_) next.step += 1;
     std::vector<PlanPoint> ahead;
+    const auto [first, last] = step.hosted();
     for (PlanPoint p : {here, next})
-      for (p.replica = p == here ? 1 : 0; p.replica < step.replicas(); ++p.replica) ahead.push_back(p);
+      for (p.replica = p == here ? first + 1 : first; p.replica < last; ++p.replica) ahead.push_back(p);
     stream_.expect(ahead);
   }
 
@@ -85,7 +87,7 @@ class StreamSource : public Source {
   uint64_t seed_;
   Stream stream_;
   int64_t draws_ = 0,
-          draws_expected_ = 1;  ///< of replica 0 in this step and in the last; they only guide reading ahead
+          draws_expected_ = 1;  ///< of the first replica here in this step and in the last; they only guide reading ahead
 };
 
 }  // namespace

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "etude/comm/mailbox.h"
+#include "etude/comm/links.h"
 #include "etude/train/artifact.h"
 #include "etude/train/checkpoint.h"
 #include "etude/train/stage.h"
@@ -21,6 +21,7 @@ struct MetricLine {
   Counters counters;
   std::map<std::string, double> values;
   std::string json() const;  ///< doubles survive to the bit
+  static MetricLine from_json(const nlohmann::json& line);
 };
 
 /// A per-sample value of an evaluation.
@@ -34,6 +35,7 @@ struct Row {
 struct Cost {
   double seconds = 0, step_seconds = 0, wait_seconds = 0, evaluate_seconds = 0, checkpoint_seconds = 0;
   double peak_bytes = 0;
+  double idle_seconds = 0;  ///< that a rank waited for others, median over ranks; part of step_seconds
   double flops = 0, bytes = 0, messages = 0, rounds = 0;
   int64_t parameters = 0;
 };
@@ -48,6 +50,12 @@ struct Surroundings {
   std::function<bool()> interrupted = {};                    ///< polled after each step: save and leave
   std::function<void(const class Progress&)> progress = {};  ///< at most a few times a second
   std::function<void(const MetricLine&)> metric = {};        ///< besides metrics.jsonl
+  /// The other ranks; null: there are none. All fit the same stage with the same surroundings; the lowest rank that is
+  /// there leads: it alone writes, calls `lead` when it begins to (not the one that leads from the start), and calls
+  /// `publish` with the whole result before any other rank returns.
+  Links* links = nullptr;
+  std::function<void()> lead = {};
+  std::function<void(const struct Fit&)> publish = {};
 };
 
 /// For the live line.
@@ -72,24 +80,26 @@ struct Fit {
   std::map<std::string, std::vector<Row>> rows;  ///< of the last evaluation, by its name
   std::vector<std::string> weight_moves;         ///< a line for each init of the stage; none after a resume
   Cost cost;
+  bool led = true;    ///< what follows and the values are complete on the rank that led at the end
   Artifact artifact;  ///< nets of replica 0 as "net/parameter"; those of replica r under "replica-r/net/parameter"
 };
 
-/// What an evaluation shows to techniques: all replicas at once, as each is.
+/// What an evaluation shows to techniques: all replicas at once, as each is, but for those that have died.
 class Evaluation {
  public:
-  Evaluation(Trainer& trainer) : trainer_(trainer) {}
-  int replicas() const;
-  Step step(int replica) const;
-  /// Every trained parameter of a replica.
-  std::vector<Parameter> parameters(int replica) const;
-  /// Metrics ("valid/loss") of the nets of replica 0 with these values in place of its parameters, which are put back.
+  int replicas() const { return static_cast<int>(parameters_.size()); }
+  /// Every trained parameter of a replica. Required: Contract::gathers.
+  const std::vector<Parameter>& parameters(int replica) const;
+  /// Metrics ("valid/loss") of a replica's nets with these values in place of its parameters, which are put back.
   std::map<std::string, double> measure_with(const std::vector<Tensor>& values) const;
   void log(const std::string& name, double value);
   std::map<std::string, double> values;
 
  private:
+  friend class Trainer;
+  explicit Evaluation(Trainer& trainer) : trainer_(trainer) {}
   Trainer& trainer_;
+  std::vector<std::vector<Parameter>> parameters_;
 };
 
 /// Checks a stage without training it: names, disjoint learners, slot owners, traits. Errors: Code::config.

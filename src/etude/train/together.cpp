@@ -1,0 +1,231 @@
+// What is written once for all replicas: lines of metrics, evaluations, checkpoints, the result. Every rank announces
+// each of them at the same step and sends its part to the leading rank, which writes them in order, when it has all
+// parts. In one process that is at once.
+
+#include <algorithm>
+
+#include "etude/base/log.h"
+#include "etude/train/loop.h"
+#include "etude/train/sealed.h"
+
+namespace etude {
+namespace {
+
+std::string report_tag(int64_t number) { return "report/" + std::to_string(number); }
+std::string settled_tag(int64_t number) { return "settled/" + std::to_string(number); }
+
+}  // namespace
+
+Tensor Trainer::as_tensor(const nlohmann::json& value) {
+  const std::string text = sealed::to_text(value);
+  Tensor bytes = torch::empty({static_cast<int64_t>(text.size())}, torch::kUInt8);
+  std::copy(text.begin(), text.end(), reinterpret_cast<char*>(bytes.data_ptr<uint8_t>()));
+  return bytes;
+}
+
+nlohmann::json Trainer::from_tensor(const Tensor& bytes, int from) {
+  const std::string place = "rank " + std::to_string(from);
+  if (bytes.scalar_type() != torch::kUInt8 || bytes.dim() != 1)
+    throw Error(Code::comms, "rank " + std::to_string(from) + " sent a " + bytes.toString() + " in place of a report",
+                place, "all ranks must run the same version");
+  const auto* const begin = reinterpret_cast<const char*>(bytes.const_data_ptr<uint8_t>());
+  return sealed::from_text(std::string(begin, begin + bytes.numel()), place);
+}
+
+void Trainer::announce(Due due, const std::function<Portion(Replica&)>& part_of) {
+  due.counters = counters_;
+  due.number = announced_++;
+  due.heard.insert(rank());
+  for (Unit unit : kMovedByEach)
+    due.moved[rank()][unit] = counters_[unit] - begun_with_[unit];
+  for (auto& replica : replicas_) {
+    Portion part = part_of(*replica);
+    if (links_)
+      for (auto& [name, value] : part.tensors) value = value.detach().clone();
+    due.parts[replica->index][rank()] = std::move(part);
+  }
+  if (!links_) return finish(due);
+  if (!leads()) send_parts(due);
+  pending_.push_back(std::move(due));
+  // Parts are copies of the weights: a rank that is far ahead of the slowest waits here.
+  while (static_cast<int64_t>(pending_.size()) > kMostPending) settle_next();
+}
+
+void Trainer::send_parts(const Due& due) {
+  nlohmann::json parts = nlohmann::json::array();
+  std::vector<Tensor> message = {Tensor()};
+  for (const auto& [replica, by_rank] : due.parts) {
+    const Portion& part = by_rank.at(rank());
+    nlohmann::json names = nlohmann::json::array();
+    for (const auto& [name, value] : part.tensors) {
+      names.push_back(name);
+      message.push_back(value);
+    }
+    parts.push_back({{"replica", replica}, {"host", part.host}, {"names", names}});
+  }
+  message.front() = as_tensor({{"moved", due.moved.at(rank()).value}, {"parts", parts}});
+  links_->send(lead_, report_tag(due.number), message);
+}
+
+void Trainer::take_parts(Due& due, int from, const std::vector<Tensor>& message) {
+  const auto other = [&] {
+    return Error(Code::comms, "rank " + std::to_string(from) + " sent a report that can't be read",
+                 "rank " + std::to_string(rank()), "all ranks must run the same version and recipe");
+  };
+  if (message.empty()) throw other();
+  try {
+    const nlohmann::json head = from_tensor(message.front(), from);
+    due.moved[from].value = head.at("moved").get<decltype(Counters::value)>();
+    size_t next = 1;
+    for (const nlohmann::json& entry : head.at("parts")) {
+      Portion& part = due.parts[entry.at("replica").get<int>()][from];
+      part.host = entry.at("host");
+      for (const nlohmann::json& name : entry.at("names"))
+        part.tensors.emplace_back(name.get<std::string>(), message.at(next++));
+    }
+  } catch (const nlohmann::json::exception&) {
+    throw other();
+  } catch (const std::out_of_range&) {
+    throw other();
+  }
+}
+
+bool Trainer::is_complete(Due& due, bool waits) {
+  for (int other = 0; other < layout_.ranks(); ++other) {
+    if (due.heard.count(other)) continue;
+    std::optional<std::vector<Tensor>> message;
+    while (!message && links_->present(other)) {
+      if (!waits && !links_->arrived(other, report_tag(due.number))) return false;
+      message = links_->receive_patiently(other, report_tag(due.number));
+    }
+    if (!message && links_->arrived(other, report_tag(due.number)))  // it sent its part, and left
+      message = links_->receive_patiently(other, report_tag(due.number));
+    if (message) take_parts(due, other, *message);
+    due.heard.insert(other);
+  }
+  return true;
+}
+
+void Trainer::settle() {
+  if (!links_) return;
+  follow_the_lead();
+  while (!pending_.empty()) {
+    Due& due = pending_.front();
+    if (leads()) {
+      if (!is_complete(due, false)) return;
+      finish_and_tell(due);
+    } else if (links_->arrived(lead_, settled_tag(due.number))) {
+      links_->receive_patiently(lead_, settled_tag(due.number));
+    } else {
+      return;
+    }
+    pending_.pop_front();
+  }
+}
+
+void Trainer::settle_next() {
+  follow_the_lead();
+  Due& due = pending_.front();
+  if (leads()) {
+    is_complete(due, true);
+    finish_and_tell(due);
+  } else if (!links_->receive_patiently(lead_, settled_tag(due.number))) {
+    // It has gone, or waits for a slower rank, or our part was lost.
+    if (links_->present(lead_)) send_parts(due);
+    return;
+  }
+  pending_.pop_front();
+}
+
+void Trainer::finish_and_tell(Due& due) {
+  finish(due);
+  for (int other = 0; other < layout_.ranks(); ++other)
+    if (other != rank()) links_->send(other, settled_tag(due.number), {});
+}
+
+void Trainer::finish(Due& due) {
+  switch (due.kind) {
+    case Due::Kind::training:
+      return finish_training(due);
+    case Due::Kind::evaluation:
+      return finish_evaluation(due);
+    case Due::Kind::saving:
+      return finish_saving(due);
+    case Due::Kind::closing:
+      return finish_closing(due);
+  }
+}
+
+void Trainer::finish_closing(const Due& due) {
+  fit_.counters = counters_of_all(due);
+  fit_.artifact = artifact_of(due.parts);
+  std::vector<double> idle;
+  for (const auto& [replica, by_rank] : due.parts)
+    for (const auto& [from, part] : by_rank) idle.push_back(part.host.at("idle_seconds").get<double>());
+  std::sort(idle.begin(), idle.end());
+  fit_.cost.idle_seconds = (idle[(idle.size() - 1) / 2] + idle[idle.size() / 2]) / 2;
+  complete_cost();
+  if (around_.publish && fit_.finished) around_.publish(fit_);
+}
+
+void Trainer::close() {
+  announce({.kind = Due::Kind::closing}, [&](Replica& replica) {
+    Portion part = is_head(replica) ? nets_of(replica) : Portion();
+    part.host["idle_seconds"] = links_ ? links_->waited_seconds() : 0.0;
+    return part;
+  });
+}
+
+Counters Trainer::counters_of_all(const Due& due) const {
+  Counters all = due.counters;
+  for (Unit unit : kMovedByEach) {
+    all[unit] = begun_with_[unit];
+    for (const auto& [from, moved] : due.moved) all[unit] += moved[unit];
+  }
+  return all;
+}
+
+void Trainer::follow_the_lead() {
+  int lead = 0;
+  while (lead < rank() && !links_->present(lead)) ++lead;
+  if (lead == lead_) return;
+  warn("rank " + std::to_string(lead_) + " is gone: rank " + std::to_string(lead) + " leads from here on");
+  lead_ = lead;
+  if (leads()) return take_the_lead();
+  for (const Due& due : pending_) send_parts(due);
+}
+
+void Trainer::take_the_lead() {
+  if (around_.directory.empty()) return;
+  if (around_.lead) around_.lead();
+  checkpoints_.emplace(around_.directory);
+  // The old leader may have written what it could not tell us any more.
+  const std::set<std::pair<std::string, int64_t>> written = read_metrics_back();
+  std::erase_if(pending_, [&](const Due& due) {
+    if (due.kind == Due::Kind::training) return written.count({"train", due.counters.step()}) > 0;
+    return due.kind == Due::Kind::evaluation && written.count({"eval", due.counters.step()}) > 0;
+  });
+}
+
+std::set<std::pair<std::string, int64_t>> Trainer::read_metrics_back() {
+  std::set<std::pair<std::string, int64_t>> written;
+  const std::string path = around_.directory + "/metrics.jsonl";
+  const std::string text = file::exists(path) ? file::read(path) : "";
+  size_t whole = 0;
+  fit_.lines.clear();
+  for (size_t end; (end = text.find('\n', whole)) != std::string::npos; whole = end + 1) {
+    const auto json = nlohmann::json::parse(text.begin() + static_cast<std::ptrdiff_t>(whole),
+                                            text.begin() + static_cast<std::ptrdiff_t>(end), nullptr, false);
+    if (!json.is_object()) break;  // half a line: its writer died
+    MetricLine line = MetricLine::from_json(json);
+    written.emplace(line.kind, line.counters.step());
+    for (const auto& [name, value] : line.values) fit_.values[name] = value;
+    if (line.kind == "eval") fit_.lines.push_back(std::move(line));
+  }
+  open_metrics(static_cast<int64_t>(whole));
+  return written;
+}
+
+bool Trainer::is_head(const Replica& replica) const { return layout_.head(replica.index) == rank(); }
+
+}  // namespace etude
