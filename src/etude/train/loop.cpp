@@ -7,6 +7,7 @@
 
 #include "etude/base/options.h"
 #include "etude/base/text.h"
+#include "etude/comm/rehearsal.h"
 #include "etude/optim/optimizer.h"
 
 namespace etude {
@@ -97,6 +98,7 @@ void Trainer::enter(const std::string& operation) const {
 }
 
 void Trainer::take_step() {
+  const double started = now_seconds();
   std::vector<Step> steps;
   for (auto& replica : replicas_) steps.emplace_back(*this, *replica);
   begin_step(steps);
@@ -109,6 +111,7 @@ void Trainer::take_step() {
     step.learners_.clear();
     fire(Event::step_end, step);
   }
+  rehearsal().slow_down(now_seconds() - started);
   exchange(steps);
   for (const auto& [name, source] : stage_.sources) source->advance(steps.front());
   // The replicas of other ranks train on as much as those here.

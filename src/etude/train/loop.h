@@ -132,7 +132,9 @@ class Trainer {
   Portion books_of(Replica& replica) const;
   bool restore();
   std::optional<Snapshot> load();
-  void share(std::optional<Snapshot>& found);
+  void send_start(const std::optional<Snapshot>& found) const;
+  bool receive_start(std::optional<Snapshot>& found) const;
+  std::string identity() const;
   void revive(Snapshot& found) const;
   void check_origin(const Snapshot& found) const;
   void take_over(Snapshot& found);

@@ -44,6 +44,7 @@ nlohmann::json result_of(const Recipe& recipe, const Fit& fit) {
             {"step_seconds", c.step_seconds},
             {"evaluate_seconds", c.evaluate_seconds},
             {"checkpoint_seconds", c.checkpoint_seconds},
+            {"idle_seconds", c.idle_seconds},
             {"wait_fraction", c.step_seconds > 0 ? c.wait_seconds / c.step_seconds : 0.0},
             {"peak_bytes", c.peak_bytes},
             {"flops", c.flops},
@@ -142,6 +143,17 @@ void warn_of_changed_data(const std::string& directory, const Recipe& recipe, co
   }
 }
 
+/// Rank 0 knows whether a run is finished already, and tells the others. Errors: Code::comms when it has gone.
+bool agree_that_it_is_finished(Links& links, bool finished) {
+  const std::string tag = "broadcast/finished";
+  if (links.rank() == 0) {
+    for (int other = 1; other < links.size(); ++other) links.send(other, tag, {torch::tensor(finished)});
+    return finished;
+  }
+  const auto told = links.receive_patiently(0, tag);
+  return told ? told->at(0).item<bool>() : false;  // it has gone: whoever leads next begins where it was
+}
+
 /// Messages go to the run's log.txt as long as this lives.
 struct LogFile {
   explicit LogFile(const std::string& path) { set_log_file(path); }
@@ -227,51 +239,110 @@ NamedTensors trained_weights(const std::string& directory) {
 std::string run_directory(const Recipe& recipe, const std::string& out) { return out + "/" + recipe.run_name(); }
 bool is_finished(const std::string& directory) { return file::exists(directory + "/result.json"); }
 
+namespace {
+
+/// A run as the rank that leads it writes it.
+class Writing {
+ public:
+  Writing(const Recipe& recipe, const RunSettings& settings, const TrainStage& stage, std::string directory)
+      : recipe_(recipe), settings_(settings), stage_(stage), directory_(std::move(directory)) {}
+
+  /// Holds the run from here on. Whether it is finished already.
+  bool begin(const Registry& registry, Outcome& outcome) {
+    hold();
+    if (!settings_.fresh && is_finished(directory_)) {
+      read_result(directory_, outcome);
+      warn_of_changed_data(directory_, recipe_, registry);
+      return true;
+    }
+    if (!settings_.fresh) check_data(directory_, stage_);
+    if (settings_.fresh) forget(directory_);
+    for (const char* part : {"", "/rows"}) sealed::remove_leftovers(directory_ + part);
+    log_.emplace(directory_ + "/log.txt");
+    const std::string stored = directory_ + "/recipe.toml";
+    if (!file::exists(stored)) tell_difference(recipe_, settings_.out, directory_);
+    return false;
+  }
+
+  /// What is known of a run before step one.
+  void describe() const {
+    inform(preamble(recipe_, stage_, directory_));
+    if (const std::string stored = directory_ + "/recipe.toml"; !file::exists(stored))
+      file::write_atomically(stored, to_toml(recipe_.resolved));
+    if (const std::string data = directory_ + "/data.json"; !file::exists(data))
+      file::write_atomically(data,
+                             data_of(stage_).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  }
+
+  /// The rank that led has gone: goes on where it stopped.
+  void take_over() {
+    try {
+      hold();
+    } catch (const Error& held) {
+      // By a leader that was given up but is not dead: it leaves before it writes again.
+      if (held.code() != Code::checkpoint) throw;
+      warn("writing without the run's lock: " + held.message());
+    }
+    log_.emplace(directory_ + "/log.txt");
+    describe();
+  }
+
+  void publish(const Fit& result) const {
+    NamedTensors model;
+    for (const auto& [name, value] : result.artifact.tensors)
+      if (name.rfind("replica-", 0) != 0) model.emplace_back(name, value);
+    write_safetensors_atomically(directory_ + "/model.safetensors", model);
+    write_rows(directory_, result);
+    file::write_atomically(directory_ + "/result.json", result_of(recipe_, result).dump(2) + "\n");
+  }
+
+ private:
+  void hold() {
+    file::make_directories(directory_);
+    lock_.emplace(directory_ + "/lock");
+  }
+  const Recipe& recipe_;
+  const RunSettings& settings_;
+  const TrainStage& stage_;
+  std::string directory_;
+  std::optional<file::Lock> lock_;
+  std::optional<LogFile> log_;
+};
+
+}  // namespace
+
 Outcome run_recipe(const Recipe& recipe, const Registry& registry, const RunSettings& settings) {
   Outcome outcome;
   outcome.directory = run_directory(recipe, settings.out);
-  const auto finished = [&] {
-    if (settings.fresh || !is_finished(outcome.directory)) return false;
+  const bool alone = !settings.links, leads = alone || settings.links->rank() == 0;
+  if (leads && !settings.fresh && is_finished(outcome.directory)) {
     read_result(outcome.directory, outcome);
     warn_of_changed_data(outcome.directory, recipe, registry);
-    return outcome.finished = outcome.was_finished = true;
-  };
-  if (finished()) return outcome;
+    outcome.finished = outcome.was_finished = true;
+  }
+  if (outcome.finished && alone) return outcome;
   // What is wrong with the recipe or its data is found before anything is written.
   at::set_num_threads(static_cast<int>(recipe.options.threads));
   const TrainStage stage = make_stage(recipe, registry);
-  const std::string plan = preamble(recipe, stage, outcome.directory);
-
-  file::make_directories(outcome.directory);
-  const file::Lock lock(outcome.directory + "/lock");
-  if (finished()) return outcome;
-  if (!settings.fresh) check_data(outcome.directory, stage);
-  if (settings.fresh) forget(outcome.directory);
-  for (const char* part : {"", "/rows"}) sealed::remove_leftovers(outcome.directory + part);
-  const LogFile log(outcome.directory + "/log.txt");
-  const std::string stored = outcome.directory + "/recipe.toml";
-  if (!file::exists(stored)) tell_difference(recipe, settings.out, outcome.directory);
-  inform(plan);
-  if (!file::exists(stored)) file::write_atomically(stored, to_toml(recipe.resolved));
-  if (const std::string data = outcome.directory + "/data.json"; !file::exists(data))
-    file::write_atomically(data, data_of(stage).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  Writing writing(recipe, settings, stage, outcome.directory);
+  if (leads && !outcome.finished) outcome.finished = outcome.was_finished = writing.begin(registry, outcome);
+  if (!alone) outcome.finished = outcome.was_finished = agree_that_it_is_finished(*settings.links, outcome.finished);
+  outcome.led = leads;
+  if (outcome.finished) return outcome;
+  if (leads) writing.describe();
   Surroundings around;
   around.directory = outcome.directory;
   around.recipe = recipe.hash() + "-s" + std::to_string(recipe.options.seed);
   around.interrupted = settings.interrupted;
   around.progress = settings.progress;
+  around.links = settings.links;
+  around.lead = [&] { writing.take_over(); };
+  around.publish = [&](const Fit& result) { writing.publish(result); };
   const Fit result = fit(stage, around);
   outcome.finished = result.finished;
+  outcome.led = result.led;
   outcome.values = result.values;
   outcome.cost = result.cost;
-  if (result.finished) {
-    NamedTensors model;
-    for (const auto& [name, value] : result.artifact.tensors)
-      if (name.rfind("replica-", 0) != 0) model.emplace_back(name, value);
-    write_safetensors_atomically(outcome.directory + "/model.safetensors", model);
-    write_rows(outcome.directory, result);
-    file::write_atomically(outcome.directory + "/result.json", result_of(recipe, result).dump(2) + "\n");
-  }
   return outcome;
 }
 

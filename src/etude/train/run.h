@@ -9,7 +9,7 @@
 //     rows/<eval>.jsonl   a line per sample of the last evaluation
 //     model.safetensors   the nets of replica 0
 //     result.json         written last: the run is finished
-//     log.txt             all messages, of every process that worked on it
+//     log.txt             all messages, of every process that worked on it (of ranks: the leading one)
 //     lock
 //
 // The same recipe and seed have the same directory, so the same command goes on with a run, or finds it finished.
@@ -27,12 +27,14 @@ struct RunSettings {
   bool fresh = false;                 ///< removes what is there first
   std::function<bool()> interrupted;  ///< polled after each step: save and leave
   std::function<void(const Progress&)> progress;
+  Links* links = nullptr;  ///< the other ranks that train it, each with the same settings; null: there are none
 };
 
 struct Outcome {
   std::string directory;
   bool finished = false;
   bool was_finished = false;  ///< nothing was trained
+  bool led = true;            ///< this rank wrote; the values of others are incomplete
   std::map<std::string, double> values;
   Cost cost;
 };

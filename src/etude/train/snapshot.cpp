@@ -11,6 +11,7 @@ namespace etude {
 namespace {
 
 constexpr const char* kHint = "use --fresh to begin anew";
+constexpr const char* kStart = "broadcast/start";
 
 std::string replica_prefix(int index) { return "replica-" + std::to_string(index) + "/"; }
 
@@ -200,12 +201,13 @@ std::optional<Snapshot> Trainer::load() {
 
 bool Trainer::restore() {
   std::optional<Snapshot> found;
+  while (links_ && !leads() && !receive_start(found)) follow_the_lead();
   if (leads()) found = load();
   const std::string place = around_.directory + "/checkpoints" + (found ? ", step " + std::to_string(found->step) : "");
   try {
     if (found) check_origin(*found);
     if (found) revive(*found);
-    if (links_) share(found);
+    if (links_ && leads()) send_start(found);
     if (!found) return false;
     take_over(*found);
   } catch (const nlohmann::json::exception& error) {
@@ -243,31 +245,13 @@ void Trainer::revive(Snapshot& found) const {
 }
 
 /// The leading rank gives every other what it needs to begin; all find out whether they train the same.
-void Trainer::share(std::optional<Snapshot>& found) {
-  const std::string tag = "broadcast/start", mine = around_.recipe + ", LibTorch " + TORCH_VERSION;
-  if (!leads()) {
-    auto message = links_->receive_patiently(lead_, tag);
-    if (!message || message->empty()) throw links_->missing(lead_);
-    const nlohmann::json head = from_tensor(message->front(), lead_);
-    const std::string theirs = head.at("recipe");
-    if (theirs != mine)
-      throw Error(Code::config, "rank " + std::to_string(lead_) + " trains " + theirs + ", this one " + mine,
-                  "rank " + std::to_string(rank()), "start all ranks with the same command and version");
-    if (head.at("host").is_null()) return;
-    found.emplace();
-    found->step = head.at("step").get<int64_t>();
-    found->host = head.at("host");
-    size_t next = 1;
-    for (const nlohmann::json& name : head.at("names"))
-      found->tensors.emplace_back(name.get<std::string>(), message->at(next++));
-    return;
-  }
+void Trainer::send_start(const std::optional<Snapshot>& found) const {
   if (found && !found->loaded_segments.empty())
     throw Error(Code::config, "the checkpoint holds a memory that grows, which can't be kept over ranks", "",
                 "go on in one process");
   for (int other = 0; other < layout_.ranks(); ++other) {
     if (other == rank()) continue;
-    nlohmann::json head = {{"recipe", mine}, {"host", nullptr}, {"names", nlohmann::json::array()}};
+    nlohmann::json head = {{"recipe", identity()}, {"host", nullptr}, {"names", nlohmann::json::array()}};
     std::vector<Tensor> message = {Tensor()};
     if (found) {
       head["step"] = found->step;
@@ -281,9 +265,32 @@ void Trainer::share(std::optional<Snapshot>& found) {
       }
     }
     message.front() = as_tensor(head);
-    links_->send(other, tag, message);
+    links_->send(other, kStart, message);
   }
 }
+
+/// False when the leading rank has died before it could tell. Errors: Code::comms when it does not answer,
+/// Code::config when it trains something else.
+bool Trainer::receive_start(std::optional<Snapshot>& found) const {
+  const auto message = links_->receive_patiently(lead_, kStart);
+  if (!message && !links_->present(lead_)) return false;
+  if (!message || message->empty()) throw links_->missing(lead_);
+  const nlohmann::json head = from_tensor(message->front(), lead_);
+  const std::string theirs = head.at("recipe");
+  if (theirs != identity())
+    throw Error(Code::config, "rank " + std::to_string(lead_) + " trains " + theirs + ", this one " + identity(),
+                "rank " + std::to_string(rank()), "start all ranks with the same command and version");
+  if (head.at("host").is_null()) return true;
+  found.emplace();
+  found->step = head.at("step").get<int64_t>();
+  found->host = head.at("host");
+  size_t next = 1;
+  for (const nlohmann::json& name : head.at("names"))
+    found->tensors.emplace_back(name.get<std::string>(), message->at(next++));
+  return true;
+}
+
+std::string Trainer::identity() const { return "recipe " + around_.recipe + " with LibTorch " + TORCH_VERSION; }
 
 void Trainer::check_origin(const Snapshot& found) const {
   const std::string stage = found.host.at("stage"), recipe = found.host.at("recipe");

@@ -222,6 +222,8 @@ std::set<std::pair<std::string, int64_t>> Trainer::read_metrics_back() {
     for (const auto& [name, value] : line.values) fit_.values[name] = value;
     if (line.kind == "eval") fit_.lines.push_back(std::move(line));
   }
+  // A file of its own: the old leader may have been stopped within a line, and wake up.
+  file::write_atomically(path, text.substr(0, whole));
   open_metrics(static_cast<int64_t>(whole));
   return written;
 }
