@@ -5,10 +5,12 @@
 
 #include <functional>
 #include <map>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "etude/comm/rehearsal.h"
 #include "etude/train/registry.h"
 #include "etude/train/run.h"
 
@@ -17,6 +19,7 @@ namespace etude::cli {
 /// What all commands share.
 struct Session {
   Registry registry;
+  std::vector<std::string> arguments;  ///< the whole command line, without the program
   bool json = false;
   int status = 0;  ///< exit code when no error was thrown
 };
@@ -65,6 +68,17 @@ bool interrupted();
 
 /// Trains with a live line (or JSON lines on standard output) and says how it ended. Returns the exit code.
 int run_and_tell(const Recipe& recipe, Session& session, RunSettings settings);
+
+// How a run is told, whether it is trained here or by ranks that are heard.
+
+/// The line of a JSON "progress" object.
+std::string live_text(const nlohmann::json& progress);
+void tell_start(const Recipe& recipe, const std::string& directory);
+/// Results, or that it was interrupted. Returns the exit code.
+int tell_end(const Recipe& recipe, const Outcome& outcome, const Session& session);
+/// The faults of ranks that --inject wants of this recipe, with chaos drawn. Errors: Code::usage for a rank that there
+/// isn't.
+Rehearsal drawn_rehearsal(int ranks, const Recipe& recipe);
 
 /// What a few steps tell about a run. Nothing is written.
 struct Probe {

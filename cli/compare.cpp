@@ -1,8 +1,6 @@
 // Arms x paired seeds. Each run is a process of its own, so that its memory and time are its own and its bits are
 // those of running it alone. Finished runs are kept under their key and never trained twice.
 
-#include <poll.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -15,13 +13,13 @@
 #include "etude/base/file.h"
 #include "etude/base/log.h"
 #include "etude/base/text.h"
+#include "etude/comm/environment.h"
 #include "etude/report/run_record.h"
 
 namespace etude::cli {
 namespace {
 
 constexpr int64_t kProbeSteps = 6;
-constexpr int kLookMilliseconds = 100;
 
 struct Options {
   std::string method, profile = "small", out = "runs", arms;
@@ -217,7 +215,7 @@ class Comparison {
     job.state = interrupted() ? Job::State::missing : Job::State::failed;
     if (!interrupted())
       warn(job.arm + ", seed " + std::to_string(job.seed) + ", ended with exit code " + std::to_string(code) + ": " +
-           reported_error(job.errors()) + "\nlog: " + job.directory + "/log.txt");
+           reported_error(job.errors()).text() + "\nlog: " + job.directory + "/log.txt");
     return code == 0 ? static_cast<int>(Code::internal) : code;
   }
 
@@ -264,16 +262,11 @@ class Comparison {
     return status;
   }
 
-  /// Sleeps until a run says something, or a moment.
   void wait() const {
-    std::vector<pollfd> pipes;
+    std::vector<const Child*> running;
     for (const Job& job : jobs_)
-      if (job.child) pipes.push_back({job.child->pipe(), POLLIN, 0});
-    // A pipe whose writer has just died is ready for ever until its process is collected: don't spin on it.
-    const int ready = ::poll(pipes.data(), pipes.size(), kLookMilliseconds);
-    if (ready > 0 &&
-        std::any_of(pipes.begin(), pipes.end(), [](const pollfd& p) { return (p.revents & POLLHUP) != 0; }))
-      ::poll(nullptr, 0, 10);
+      if (job.child) running.push_back(job.child.get());
+    wait_for_any(running);
   }
 
   void conclude() const {
@@ -321,7 +314,12 @@ void add_compare(CLI::App& app, Session& session) {
   command->add_flag("--plan", o->plan, "only say what is missing and how long it takes");
   command->add_flag("--fresh", o->fresh, "train finished runs again");
   command->add_flag("--record", o->record, "store the results with the method's card (in a checkout)");
-  command->callback([&session, o] { session.status = Comparison(*o, session).run(); });
+  command->callback([&session, o] {
+    if (const auto joining = joining_from_environment())
+      throw Error(Code::usage, "a comparison can't be one of several ranks (" + joining->starter + ")", "command line",
+                  "etude compare in one process; its runs are processes of their own");
+    session.status = Comparison(*o, session).run();
+  });
 }
 
 }  // namespace etude::cli

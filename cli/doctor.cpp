@@ -10,7 +10,9 @@
 #include "cli/commands.h"
 #include "cli/machine.h"
 #include "etude/base/file.h"
+#include "etude/base/text.h"
 #include "etude/base/torch_pch.h"
+#include "etude/comm/environment.h"
 #include "etude/data/sets.h"
 
 namespace etude::cli {
@@ -27,6 +29,9 @@ struct Findings {
   std::string in_use = at::get_cpu_capability(), best = best_instruction_set(), locale, runs;
   std::vector<std::string> libraries;  ///< that LibTorch was built with
   std::vector<DataSet> data;
+  std::vector<Interface> interfaces = etude::interfaces();
+  std::optional<Joining> place;  ///< among ranks, as the environment says
+  std::string wrong_place;       ///< or what is wrong with that
   std::vector<std::string> advice;
 };
 
@@ -54,6 +59,20 @@ std::string first_set(std::initializer_list<const char*> names) {
   return "none";
 }
 
+std::string ranks_text(const Findings& f) {
+  if (!f.wrong_place.empty()) return "the environment is wrong, see below";
+  if (!f.place) return "the environment says one process; --nproc N starts more";
+  return "this is " + std::to_string(f.place->rank) + " of " + std::to_string(f.place->size) + " (" + f.place->starter +
+         "), they meet at " + f.place->host + ":" + std::to_string(f.place->port) + ", wait " +
+         plain_number(f.place->deadline) + " s";
+}
+
+std::string interfaces_text(const Findings& f) {
+  std::string text;
+  for (const Interface& one : f.interfaces) text += (text.empty() ? "" : ", ") + one.name + " " + one.address;
+  return text.empty() ? "none" : text;
+}
+
 /// Whether runs can be kept here.
 std::string runs_here() {
   const bool there = file::exists("runs");
@@ -79,6 +98,7 @@ void add_advice(Findings& f) {
   if (f.cores < f.machine_cores)
     advise("this process may use " + std::to_string(f.cores) + " of " + std::to_string(f.machine_cores) +
            " cores (taskset, a container): comparisons take longer");
+  if (!f.wrong_place.empty()) advise(f.wrong_place);
   for (const DataSet& set : f.data)
     if (!set.problem.empty()) advise(set.problem + ": this program is damaged, build it again");
 }
@@ -99,6 +119,11 @@ Findings examine() {
     }
     f.data.push_back(std::move(set));
   }
+  try {
+    f.place = joining_from_environment();
+  } catch (const Error& error) {
+    f.wrong_place = error.message() + ": " + error.hint();
+  }
   add_advice(f);
   return f;
 }
@@ -112,6 +137,12 @@ void tell_json(const Findings& f) {
                     {"origin", set.card.origin},
                     {"sha256", set.card.sha256},
                     {"verified", set.problem.empty()}});
+  nlohmann::json interfaces = nlohmann::json::array(), place;
+  for (const Interface& one : f.interfaces) interfaces.push_back({{"name", one.name}, {"address", one.address}});
+  if (f.place)
+    place = {{"rank", f.place->rank},        {"size", f.place->size}, {"starter", f.place->starter},
+             {"host", f.place->host},        {"port", f.place->port}, {"interface", f.place->interface},
+             {"deadline", f.place->deadline}};
   std::cout << nlohmann::json{{"etude", kVersion},
                               {"commit", source_commit()},
                               {"libtorch", TORCH_VERSION},
@@ -128,6 +159,8 @@ void tell_json(const Findings& f) {
                               {"disk_free_bytes", f.disk},
                               {"runs", f.runs},
                               {"locale", f.locale},
+                              {"interfaces", interfaces},
+                              {"ranks", place},
                               {"data_sets", sets},
                               {"advice", f.advice}}
                    .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)
@@ -145,7 +178,8 @@ void tell_text(const Findings& f) {
             << " in use; the best here: " << f.best << "\ncores         " << f.cores << " of " << f.machine_cores
             << "; a recipe's `threads` says how many a run uses\nmemory        " << human_bytes(f.total) << ", "
             << human_bytes(f.free) << " free\ndisk here     " << human_bytes(f.disk) << " free; " << f.runs
-            << "\nlocale        " << f.locale << "; numbers are written with a point in all of them\ndata sets\n";
+            << "\nlocale        " << f.locale << "; numbers are written with a point in all of them\nranks         "
+            << ranks_text(f) << "\ninterfaces    " << interfaces_text(f) << "\ndata sets\n";
   for (const DataSet& set : f.data)
     std::cout << "  builtin:" << set.card.name << ", " << human_bytes(static_cast<double>(set.card.bytes)) << ", "
               << set.card.licence << ", sha256 " << set.card.sha256.substr(0, 16)

@@ -21,14 +21,20 @@ void add_globals(CLI::App& app, Session& session, Globals& globals) {
   app.add_flag("--json", session.json, "results and messages as one JSON object a line");
   app.add_flag("-q,--quiet", globals.quiet, "warnings and errors only");
   app.add_flag("-v,--verbose", globals.verbose, "say more");
-  app.add_option("--inject", globals.inject,
-                 "rehearse a fault: io:N:kill|powercut|enospc|eio at the N-th operation on files");
+  app.add_option(
+      "--inject", globals.inject,
+      "rehearse a fault: io:N:kill|powercut|enospc|eio at the N-th operation on files; of ranks, for example "
+      "rank:1:kill@3/exchange, rank:2:stop=5@*/save, rank:1:slow=10, net:latency=20~0.5, chaos:7 "
+      "(docs/ranks.md)");
   app.parse_complete_callback([&session, &globals] {
     LogSettings log;
     log.verbosity = globals.quiet ? Verbosity::quiet : globals.verbose ? Verbosity::verbose : Verbosity::normal;
     log.json = session.json;
     set_log(log);
-    if (!globals.inject.empty()) file::inject(file::Injection::parse(globals.inject));
+    if (globals.inject.starts_with("io:"))
+      file::inject(file::Injection::parse(globals.inject));
+    else if (!globals.inject.empty())
+      rehearse(Rehearsal::parse(globals.inject));
   });
 }
 
@@ -130,6 +136,7 @@ int run(int argc, char** argv) {
   app.set_help_flag("-h,--help", "this help");
   app.set_help_all_flag("--help-all", "help of all commands");
   Session session;
+  session.arguments.assign(argv + 1, argv + argc);
   Globals globals;
   add_globals(app, session, globals);
   register_frame(session.registry);

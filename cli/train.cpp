@@ -9,9 +9,12 @@
 
 #include "cli/child.h"
 #include "cli/commands.h"
+#include "cli/ranks.h"
 #include "etude/base/log.h"
 #include "etude/base/text.h"
 #include "etude/base/torch_pch.h"
+#include "etude/comm/environment.h"
+#include "etude/comm/process_links.h"
 
 namespace etude::cli {
 namespace {
@@ -43,20 +46,9 @@ double resident_bytes() {
 /// "400", "1.2M"
 std::string amount_text(double amount) { return amount < 1e6 ? plain_number(amount) : human_count(amount); }
 
-std::string live_text(const Recipe& recipe, const Progress& p) {
+double tokens_per_second(const Progress& p) {
   const double steps = static_cast<double>(std::max<int64_t>(1, p.counters.step()));
-  const double rate = p.counters[Unit::tokens] / steps / std::max(1e-9, p.step_seconds);
-  char loss[32] = "-", norm[32] = "-";
-  if (!std::isnan(p.loss)) std::snprintf(loss, sizeof loss, "%.4f", p.loss);
-  if (!std::isnan(p.grad_norm)) std::snprintf(norm, sizeof norm, "%.3g", p.grad_norm);
-  char text[256];
-  std::snprintf(text, sizeof text,
-                "%s %s/%s %s | loss %s | %s tok/s | data %.1f%% | ETA %s | lr %.3g | norm %s | %.0f ms/step | %s",
-                recipe.arm.c_str(), amount_text(p.counters[p.stop.unit]).c_str(), amount_text(p.stop.amount).c_str(),
-                std::string(unit_name(p.stop.unit)).c_str(), loss, human_count(rate).c_str(), p.wait_fraction * 100,
-                human_time(p.seconds_left).c_str(), p.learning_rate, norm, p.step_seconds * 1e3,
-                human_bytes(resident_bytes()).c_str());
-  return text;
+  return p.counters[Unit::tokens] / steps / std::max(1e-9, p.step_seconds);
 }
 
 nlohmann::json progress_json(const Recipe& recipe, const Progress& p) {
@@ -70,10 +62,67 @@ nlohmann::json progress_json(const Recipe& recipe, const Progress& p) {
           {"loss", p.loss},
           {"grad_norm", p.grad_norm},
           {"learning_rate", p.learning_rate},
+          {"tokens_per_second", tokens_per_second(p)},
           {"step_seconds", p.step_seconds},
           {"wait_fraction", p.wait_fraction},
           {"memory_bytes", resident_bytes()},
           {"eta_seconds", p.seconds_left}};
+}
+
+struct RunOptions {
+  RecipeChoice choice;
+  RankOptions ranks;
+  std::string out = "runs";
+  bool fresh = false;
+};
+
+void add_common(CLI::App& command, RunOptions& o) {
+  add_choice(command, o.choice);
+  command.add_option("--out", o.out, "where runs are kept")->capture_default_str()->check(not_empty());
+  command.add_flag("--fresh", o.fresh, "forget what this run did before");
+  add_rank_options(command, o.ranks);
+}
+
+void train(const RunOptions& o, Session& session) {
+  const Recipe recipe = chosen_recipe(o.choice, session.registry);
+  RunSettings settings;
+  settings.out = o.out;
+  settings.fresh = o.fresh;
+  put_into_environment(o.ranks);
+  const bool trains = o.fresh || !is_finished(run_directory(recipe, o.out));
+  session.status = o.ranks.nproc > 1 && trains ? run_ranks(recipe, session, o.ranks, settings)
+                                               : run_and_tell(recipe, session, settings);
+}
+
+}  // namespace
+
+void catch_interrupts(std::string_view said) {
+  answer = said;
+  struct sigaction action {};
+  action.sa_handler = on_interrupt;
+  action.sa_flags = SA_RESTART;
+  for (int signal : {SIGINT, SIGTERM, SIGHUP}) sigaction(signal, &action, nullptr);
+}
+
+bool interrupted() { return interrupts > 0; }
+
+std::string live_text(const nlohmann::json& progress) {
+  const auto number = [&](const char* key) {
+    const auto it = progress.find(key);
+    return it != progress.end() && it->is_number() ? it->get<double>() : std::nan("");
+  };
+  const auto shown = [](const char* format, double value) {
+    char text[32] = "-";
+    if (!std::isnan(value)) std::snprintf(text, sizeof text, format, value);
+    return std::string(text);
+  };
+  const double left = number("eta_seconds");
+  return progress.value("arm", "") + " " + amount_text(number("done")) + "/" + amount_text(number("of")) + " " +
+         progress.value("unit", "") + " | loss " + shown("%.4f", number("loss")) + " | " +
+         human_count(number("tokens_per_second")) + " tok/s | data " + shown("%.1f", number("wait_fraction") * 100) +
+         "% | ETA " + (std::isnan(left) ? "-" : human_time(left)) + " | lr " + shown("%.3g", number("learning_rate")) +
+         " | norm " + shown("%.3g", number("grad_norm")) + " | " + shown("%.0f", number("step_seconds") * 1e3) +
+         " ms/step | " + human_bytes(number("memory_bytes"));
 }
 
 void tell_start(const Recipe& recipe, const std::string& directory) {
@@ -90,17 +139,19 @@ void tell_start(const Recipe& recipe, const std::string& directory) {
             << std::endl;
 }
 
-void tell_end(const Recipe& recipe, const Outcome& outcome, const Session& session) {
-  if (session.json) {
+int tell_end(const Recipe& recipe, const Outcome& outcome, const Session& session) {
+  if (session.json)
     std::cout << nlohmann::json{{"event", outcome.finished ? "finished" : "interrupted"},
                                 {"trained", !outcome.was_finished},
                                 {"directory", outcome.directory},
                                 {"values", to_json(outcome.values)}}
                      .dump()
               << std::endl;
-    return;
+  if (!outcome.finished) {
+    inform("interrupted, and saved in " + outcome.directory + ": the same command goes on from there");
+    return static_cast<int>(Code::interrupted);
   }
-  if (!outcome.finished) return;
+  if (session.json) return 0;
   if (outcome.was_finished) inform("this run is finished already: nothing was trained; --fresh begins anew");
   for (const auto& [name, value] : outcome.values)
     std::cout << padded(name, 24) << ' ' << rounded_number(value, 6) << '\n';
@@ -111,58 +162,46 @@ void tell_end(const Recipe& recipe, const Outcome& outcome, const Session& sessi
   std::string next = "next: etude generate " + quoted + " --prompt \"In the beginning\"";
   if (recipe.method != "own") next += "\n      etude compare " + recipe.method + " --plan";
   inform(next);
+  return 0;
 }
 
-struct RunOptions {
-  RecipeChoice choice;
-  std::string out = "runs";
-  bool fresh = false;
-};
-
-void add_common(CLI::App& command, RunOptions& o) {
-  add_choice(command, o.choice);
-  command.add_option("--out", o.out, "where runs are kept")->capture_default_str()->check(not_empty());
-  command.add_flag("--fresh", o.fresh, "forget what this run did before");
+Rehearsal drawn_rehearsal(int ranks, const Recipe& recipe) {
+  const Count& stop = recipe.options.stop;
+  return rehearsal().resolved(
+      ranks, stop.unit == Unit::steps ? std::optional(static_cast<int64_t>(stop.amount)) : std::nullopt);
 }
-
-void train(const RunOptions& o, Session& session) {
-  const Recipe recipe = chosen_recipe(o.choice, session.registry);
-  RunSettings settings;
-  settings.out = o.out;
-  settings.fresh = o.fresh;
-  session.status = run_and_tell(recipe, session, settings);
-}
-
-}  // namespace
-
-void catch_interrupts(std::string_view said) {
-  answer = said;
-  struct sigaction action {};
-  action.sa_handler = on_interrupt;
-  action.sa_flags = SA_RESTART;
-  for (int signal : {SIGINT, SIGTERM, SIGHUP}) sigaction(signal, &action, nullptr);
-}
-
-bool interrupted() { return interrupts > 0; }
 
 int run_and_tell(const Recipe& recipe, Session& session, RunSettings settings) {
   catch_interrupts(kSaving);
   leave_with_parent();
   settings.interrupted = interrupted;
+  const std::optional<Joining> joining = joining_from_environment();
+  const int rank = joining ? joining->rank : 0;
+  const Rehearsal drawn = drawn_rehearsal(joining ? joining->size : 1, recipe);
+  if (rehearsal().has_chaos() && rank == 0) inform("the same faults again: --inject " + drawn.text());
+  rehearse(drawn.for_rank(rank));
+  const std::unique_ptr<Links> links = joining ? join(*joining) : nullptr;
+  settings.links = links.get();
+  // On a terminal that ranks share, one of them has the live line.
+  const auto leads = [&] {
+    for (int r = 0; r < rank; ++r)
+      if (links->present(r)) return false;
+    return true;
+  };
   if (session.json) tell_start(recipe, run_directory(recipe, settings.out));
   LiveLine live;
   settings.progress = [&](const Progress& p) {
+    nlohmann::json progress = progress_json(recipe, p);
+    if (joining) progress["rank"] = rank;
     if (session.json)
-      std::cout << progress_json(recipe, p).dump() << std::endl;
-    else
-      live.show(live_text(recipe, p));
+      std::cout << progress.dump() << std::endl;
+    else if (leads())
+      live.show(live_text(progress));
   };
   const Outcome outcome = run_recipe(recipe, session.registry, settings);
   live.finish();
-  tell_end(recipe, outcome, session);
-  if (outcome.finished) return 0;
-  inform("interrupted, and saved in " + outcome.directory + ": the same command goes on from there");
-  return static_cast<int>(Code::interrupted);
+  if (outcome.led) return tell_end(recipe, outcome, session);
+  return outcome.finished ? 0 : static_cast<int>(Code::interrupted);
 }
 
 Probe probe(const Recipe& recipe, const Registry& registry, int64_t steps) {
@@ -192,13 +231,17 @@ Probe probe(const Recipe& recipe, const Registry& registry, int64_t steps) {
 }
 
 void add_run(CLI::App& app, Session& session) {
-  auto* command = app.add_subcommand("run", "train one arm of a method")
-                      ->footer(
-                          "examples:\n"
-                          "  etude run noloco\n"
-                          "  etude run noloco/diloco --profile smoke seed=1\n"
-                          "  etude run noloco --data my_texts/ net.model.dim=128 stop=\"1M tokens\"\n"
-                          "The same command goes on with an interrupted run, and finds a finished one.");
+  auto* command =
+      app.add_subcommand("run", "train one arm of a method")
+          ->footer(
+              "examples:\n"
+              "  etude run noloco\n"
+              "  etude run noloco/diloco --profile smoke seed=1\n"
+              "  etude run noloco --data my_texts/ net.model.dim=128 stop=\"1M tokens\"\n"
+              "  etude run noloco --nproc 4\n"
+              "  etude run noloco --nproc 4 --deadline 5 --inject rank:2:kill@30/exchange\n"
+              "The same command goes on with an interrupted run, and finds a finished one, whatever --nproc is.\n"
+              "docs/ranks.md has torchrun, mpirun and srun.");
   auto o = std::make_shared<RunOptions>();
   o->choice.profile = "small";
   command->add_option("method", o->choice.what, "METHOD, or METHOD/ARM")->required();

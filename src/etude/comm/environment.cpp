@@ -89,16 +89,6 @@ std::string address_text(const sockaddr* address) {
   return text;
 }
 
-double deadline() {
-  const std::string text = variable("ETUDE_DEADLINE");
-  if (text.empty()) return Joining{}.deadline;
-  double seconds = 0;
-  if (!parse_number(text, seconds) || seconds <= 0 || seconds > kLongestDeadline)
-    throw wrong("ETUDE_DEADLINE", "is no number of seconds above 0, at most " + plain_number(kLongestDeadline),
-                "for example ETUDE_DEADLINE=60: how long a rank waits for another");
-  return seconds;
-}
-
 std::string secret() {
   const std::string text = variable("ETUDE_SECRET");
   const std::string hint =
@@ -115,7 +105,7 @@ std::string secret() {
 
 /// "" only where everything stays on this machine.
 std::string checked_interface(const std::string& host) {
-  const std::string interface = variable("ETUDE_INTERFACE");
+  const std::string interface = interface_from_environment();
   if (interface.empty() && !is_loopback(host))
     throw wrong("ETUDE_INTERFACE", "is not set, and MASTER_ADDR='" + host + "' is not loopback",
                 "name the interface to the other ranks, here one of " + interfaces_text());
@@ -149,6 +139,18 @@ std::string address_of(const std::string& interface) {
               "one of " + interfaces_text() + ", by name or address");
 }
 
+std::string interface_from_environment() { return variable("ETUDE_INTERFACE"); }
+
+double deadline_from_environment() {
+  const std::string text = variable("ETUDE_DEADLINE");
+  if (text.empty()) return Joining{}.deadline;
+  double seconds = 0;
+  if (!parse_number(text, seconds) || seconds <= 0 || seconds > kLongestDeadline)
+    throw wrong("ETUDE_DEADLINE", "is no number of seconds above 0, at most " + plain_number(kLongestDeadline),
+                "for example ETUDE_DEADLINE=60: how long a rank waits for another");
+  return seconds;
+}
+
 std::optional<Joining> joining_from_environment() {
   const Starter* const starter = find_starter();
   if (!starter) return std::nullopt;
@@ -176,7 +178,7 @@ std::optional<Joining> joining_from_environment() {
   if (agent == "True" || agent == "1") joining.agent_store = joining.host + ":" + std::to_string(joining.port);
   joining.secret = secret();
   joining.interface = checked_interface(joining.host);
-  joining.deadline = deadline();
+  joining.deadline = deadline_from_environment();
   joining.coordinator_runs = variable("ETUDE_COORDINATOR") == "1";
   if (joining.coordinator_runs) joining.starter = "etude --nproc";
   return joining;

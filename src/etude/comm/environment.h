@@ -24,6 +24,10 @@ struct Joining {
 /// what Open MPI, MPICH, Intel MPI or a step of Slurm's srun sets; with several ranks MASTER_ADDR and MASTER_PORT,
 /// ETUDE_SECRET (16 characters or more), ETUDE_INTERFACE, ETUDE_DEADLINE. Errors: Code::usage with the variable.
 std::optional<Joining> joining_from_environment();
+/// ETUDE_INTERFACE, or "".
+std::string interface_from_environment();
+/// ETUDE_DEADLINE in seconds, or the default. Errors: Code::usage.
+double deadline_from_environment();
 
 /// An interface of this machine that is up and has an address.
 struct Interface {
