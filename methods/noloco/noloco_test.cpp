@@ -417,8 +417,8 @@ TEST(NoLoCo, ArmsAreRecipes) {
   Registry registry;
   register_frame(registry);
   register_noloco(registry);
-  const std::vector<std::string> expected = {"diloco", "diloco-nesterov", "epidemic", "fsdp",
-                                             "noloco", "noloco-gamma0",   "none",     "pairavg"};
+  const std::vector<std::string> expected = {"diloco",        "diloco-nesterov", "epidemic",        "fsdp", "noloco",
+                                             "noloco-gamma0", "noloco-routed",   "noloco-straight", "none", "pairavg"};
   EXPECT_EQ(arms("noloco"), expected);
   for (const std::string& arm : expected)
     for (const std::string profile : {"", "smoke", "small", "full", "paper"}) {
@@ -430,12 +430,13 @@ TEST(NoLoCo, ArmsAreRecipes) {
       EXPECT_EQ(recipe.options.replicas * recipe.options.source.batch,
                 reference.options.replicas * reference.options.source.batch)
           << what;
-      ASSERT_EQ(recipe.options.with.size(), 1u) << what;
+      const bool staged = arm == "noloco-routed" || arm == "noloco-straight";
+      ASSERT_EQ(recipe.options.with.size(), staged ? 2u : 1u) << what;
       const Config* every = recipe.options.with[0].config.find("every");
       if (profile == "smoke" && every) {
         EXPECT_EQ(every->as_int(), 2) << what;
       }
-      EXPECT_NO_THROW(registry.technique(recipe.options.with[0]).make(recipe.options.with[0])) << what;
+      for (const Part& with : recipe.options.with) EXPECT_NO_THROW(registry.technique(with).make(with)) << what;
     }
 }
 

@@ -137,6 +137,7 @@ class WatchedTechnique : public Technique {
   Contract contract() const override { return inner_->contract(); }
   void on(Event event, Step& step) override { inner_->on(event, step); }
   void execute(Step& step, const Batch& batch) override { inner_->execute(step, batch); }
+  void execute_all(std::vector<Step>& steps) override { inner_->execute_all(steps); }
   int64_t batch_size(Step& step) override { return inner_->batch_size(step); }
   void update(Step& step) override { inner_->update(step); }
   int rounds(Step& step) override { return inner_->rounds(step); }
