@@ -69,6 +69,14 @@ TEST(AllReduce, AddsInTheOrderOfRanks) {
       EXPECT_TRUE(at::equal(result, at::ones({7}, at::kDouble)));
 }
 
+TEST(AllReduce, RoundsASumOfBfloat16Once) {
+  // Next to 256, bfloat16 has only every second integer: 256 + 1 would stay 256.
+  for (const Tensor& result : each(4, [](RankGroup& group) {
+         return all_reduce(group, "sum", at::full({5}, group.index() == 0 ? 256 : 1, at::kBFloat16));
+       }))
+    EXPECT_TRUE(at::equal(result, at::full({5}, 260, at::kBFloat16)));
+}
+
 TEST(AllReduce, TravelsInTwoPhasesThatNeverWait) {
   // One thread is both ranks: anything that waited would wait for ever, or until the deadline.
   const auto links = links_in_memory(2, 0.05);

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <mutex>
 
 #include "etude/comm/testing.h"
@@ -57,11 +58,12 @@ struct Setup {
   std::optional<std::string> shard = {};
   int64_t bucket = 300;
   bool idle_net = false;  ///< a net of the learner that the loss does not use
+  std::shared_ptr<Objective> objective = std::make_shared<test::Regression>();
   std::function<void(const GradientSync::Moment&)> observer = {};
 };
 
 TrainStage stage_of(const Setup& setup, Probe::Seen& seen) {
-  TrainStage stage = regression(std::make_shared<test::Regression>(), setup.batch);
+  TrainStage stage = regression(setup.objective, setup.batch);
   stage.nets = {mlp("model", kWidths)};
   stage.learners = {test::learner("model", {"model"}, "adamw", 0.02)};
   if (setup.idle_net) {
@@ -69,6 +71,7 @@ TrainStage stage_of(const Setup& setup, Probe::Seen& seen) {
     stage.learners.front().params.push_back("idle");
   }
   stage.learners.front().clip = 0.5;
+  stage.learners.front().on_nonfinite = "skip_step";
   stage.accumulate = setup.accumulate;
   stage.stop = Count{kSteps, Unit::steps};
   DataParallelOptions options{.ranks = 8, .bucket = setup.bucket, .shard = setup.shard};
@@ -78,14 +81,14 @@ TrainStage stage_of(const Setup& setup, Probe::Seen& seen) {
   return stage;
 }
 
-struct Run {
+struct Trained {
   Fit fit;  ///< of the leading rank
   std::vector<Probe::Seen> seen;
   std::vector<std::map<std::string, Traffic>> traffic;
 };
 
-Run run_on(int ranks, const Setup& setup) {
-  Run run;
+Trained run_on(int ranks, const Setup& setup) {
+  Trained run;
   run.seen.resize(static_cast<size_t>(ranks));
   run.traffic.resize(static_cast<size_t>(ranks));
   test::on_ranks(ranks, [&](RankGroup& group) {
@@ -100,8 +103,8 @@ Run run_on(int ranks, const Setup& setup) {
   return run;
 }
 
-Run run_in_one_process(const Setup& setup) {
-  Run run;
+Trained run_in_one_process(const Setup& setup) {
+  Trained run;
   run.seen.resize(1);
   run.fit = fit(stage_of(setup, run.seen[0]));
   return run;
@@ -117,12 +120,12 @@ void expect_close(const std::vector<Tensor>& a, const std::vector<Tensor>& b, co
 TEST(DataParallel, AnyNumberOfRanksTrainsAsOneProcessDoes) {
   for (int64_t batch : {7, 3})
     for (int accumulate : {1, 2}) {
-      const Run alone = run_in_one_process({.batch = batch, .accumulate = accumulate});
+      const Trained alone = run_in_one_process({.batch = batch, .accumulate = accumulate});
       for (const auto& shard : kShards)
         for (int ranks = 1; ranks <= 4; ++ranks) {
           const std::string what = std::to_string(ranks) + " ranks, batch " + std::to_string(batch) + " in " +
                                    std::to_string(accumulate) + ", " + shard.value_or("none");
-          const Run run = run_on(ranks, {.batch = batch, .accumulate = accumulate, .shard = shard});
+          const Trained run = run_on(ranks, {.batch = batch, .accumulate = accumulate, .shard = shard});
           expect_close(run.seen[0].values, alone.seen[0].values, what);
           for (const Probe::Seen& seen : run.seen)
             for (size_t i = 0; i < seen.values.size(); ++i)
@@ -137,16 +140,16 @@ TEST(DataParallel, AnyNumberOfRanksTrainsAsOneProcessDoes) {
 
 TEST(DataParallel, HasTheSameBitsInEveryRun) {
   for (const auto& shard : kShards) {
-    const Run first = run_on(3, {.shard = shard}), second = run_on(3, {.shard = shard});
+    const Trained first = run_on(3, {.shard = shard}), second = run_on(3, {.shard = shard});
     for (size_t i = 0; i < first.seen[0].values.size(); ++i)
       EXPECT_TRUE(torch::equal(first.seen[0].values[i], second.seen[0].values[i]));
   }
 }
 
 TEST(DataParallel, ShardsChangeNothingInOneProcess) {
-  const Run whole = run_in_one_process({});
+  const Trained whole = run_in_one_process({});
   for (const auto& shard : kShards) {
-    const Run run = run_in_one_process({.shard = shard});
+    const Trained run = run_in_one_process({.shard = shard});
     for (size_t i = 0; i < whole.seen[0].values.size(); ++i)
       EXPECT_TRUE(torch::equal(run.seen[0].values[i], whole.seen[0].values[i]));
     EXPECT_EQ(run.seen[0].optimizer_bytes, 2 * 8 * kNumel);
@@ -156,7 +159,7 @@ TEST(DataParallel, ShardsChangeNothingInOneProcess) {
 TEST(DataParallel, EachRankKeepsItsShareOfTheOptimizersState) {
   for (int ranks : {2, 3, 4}) {
     for (const char* shard : {"optimizer", "gradients"}) {
-      const Run run = run_on(ranks, {.shard = shard});
+      const Trained run = run_on(ranks, {.shard = shard});
       int64_t all = 0;
       for (const Probe::Seen& seen : run.seen) {
         all += seen.optimizer_bytes;
@@ -169,7 +172,7 @@ TEST(DataParallel, EachRankKeepsItsShareOfTheOptimizersState) {
 }
 
 TEST(DataParallel, GradientsLiveAtTheirOwnersOnlyWhereTheyAreSharded) {
-  const Run run = run_on(3, {.shard = "gradients"});
+  const Trained run = run_on(3, {.shard = "gradients"});
   for (size_t i = 0; i < run.seen[0].has_gradient.size(); ++i) {
     int holders = 0;
     for (const Probe::Seen& seen : run.seen) holders += seen.has_gradient[i] ? 1 : 0;
@@ -178,7 +181,7 @@ TEST(DataParallel, GradientsLiveAtTheirOwnersOnlyWhereTheyAreSharded) {
 }
 
 TEST(DataParallel, SendsWhatItsFormulasSay) {
-  const auto sent = [](const Run& run, const std::string& operation) {
+  const auto sent = [](const Trained& run, const std::string& operation) {
     int64_t all = 0;
     for (const auto& traffic : run.traffic)
       if (const auto found = traffic.find(operation); found != traffic.end()) all += found->second.bytes;
@@ -187,8 +190,8 @@ TEST(DataParallel, SendsWhatItsFormulasSay) {
   const int64_t bytes = kSteps * 8 * kNumel;
   for (int ranks : {2, 3, 4}) {
     const int64_t others = ranks - 1;
-    const Run none = run_on(ranks, {}), optimizer = run_on(ranks, {.shard = "optimizer"}),
-              gradients = run_on(ranks, {.shard = "gradients"});
+    const Trained none = run_on(ranks, {}), optimizer = run_on(ranks, {.shard = "optimizer"}),
+                  gradients = run_on(ranks, {.shard = "gradients"});
     EXPECT_EQ(sent(none, "gradients"), 2 * others * bytes);
     EXPECT_EQ(sent(none, "values"), 0);
     EXPECT_EQ(sent(optimizer, "gradients"), 2 * others * bytes);
@@ -210,16 +213,47 @@ TEST(DataParallel, TheAccountIsThatOfItsMachinesHoweverManyRanksThereAre) {
 }
 
 TEST(DataParallel, WhatTheLossDoesNotUseIsNotTouched) {
-  const Run alone = run_in_one_process({.idle_net = true});
+  const Trained alone = run_in_one_process({.idle_net = true});
   for (const auto& shard : kShards)
     for (int ranks : {2, 4}) {
-      const Run run = run_on(ranks, {.shard = shard, .idle_net = true});
+      const Trained run = run_on(ranks, {.shard = shard, .idle_net = true});
       expect_close(run.seen[0].values, alone.seen[0].values, shard.value_or("none"));
-      const auto untouched = test::initial_mlp("idle", {3, 8}, 11);
-      const size_t first = run.seen[0].values.size() - 2;
-      EXPECT_TRUE(torch::equal(run.seen[0].values[first], untouched->named_parameters()[0].value()));
-      EXPECT_FALSE(run.seen[0].has_gradient[first]);
+      const auto untouched = test::initial_mlp("idle", {3, 8}, 11);  // "idle" stands before "model"
+      EXPECT_TRUE(torch::equal(run.seen[0].values[0], untouched->named_parameters()[0].value()));
+      EXPECT_FALSE(run.seen[0].has_gradient[0]);
     }
+}
+
+TEST(DataParallel, AllRanksSkipWhatOneFindsNotFinite) {
+  /// In the third step, one sample has a loss or a gradient that is not finite.
+  class Broken : public test::Regression {
+   public:
+    explicit Broken(bool loss) : loss_(loss) {}
+    Terms loss(Step& step, const Batch& batch, Ctx& ctx) override {
+      Terms terms = test::Regression::loss(step, batch, ctx);
+      if (step.number() != 2) return terms;
+      const Tensor bad = batch.id_B == 2 * 7 + 5;
+      Tensor& item = terms.front().item;
+      // The root of 0 * x is 0, and its gradient infinity times 0.
+      item = loss_ ? item.masked_fill(bad, INFINITY) : item + bad * torch::sqrt(item * ~bad);
+      return terms;
+    }
+
+   private:
+    bool loss_;
+  };
+  for (bool loss : {true, false}) {
+    const auto objective = std::make_shared<Broken>(loss);
+    const Trained alone = run_in_one_process({.objective = objective});
+    ASSERT_FALSE(torch::allclose(alone.seen[0].values[0], run_in_one_process({}).seen[0].values[0], 1e-6, 1e-8));
+    ASSERT_TRUE(torch::isfinite(alone.seen[0].values[0]).all().item<bool>());
+    for (const auto& shard : kShards)
+      for (int ranks : {2, 3}) {
+        const Trained run = run_on(ranks, {.shard = shard, .objective = objective});
+        for (const Probe::Seen& seen : run.seen)
+          expect_close(seen.values, alone.seen[0].values, shard.value_or("none") + (loss ? ", loss" : ", gradient"));
+      }
+  }
 }
 
 TEST(DataParallel, TheFirstBucketLeavesBeforeTheLastGradientExists) {
