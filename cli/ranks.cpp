@@ -3,7 +3,7 @@
 #include <sys/random.h>
 
 #include <algorithm>
-#include <cerrno>
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -229,18 +229,18 @@ class Ranks {
 
   /// "4 ranks", "3 of 4 ranks (2 killed by signal 9)"
   std::string who_is_there() const {
-    const auto there =
-        std::count_if(ranks_.begin(), ranks_.end(), [](const Rank& rank) { return rank.child != nullptr; });
+    const auto there = std::count_if(ranks_.begin(), ranks_.end(),
+                                     [](const Rank& rank) { return rank.code == 0 || left_in_order(rank.code); });
     const std::string all = std::to_string(size_) + " ranks";
     return gone_.empty() ? all : std::to_string(there) + " of " + all + " (" + gone_ + ")";
   }
 
-  /// A rank's own error is the reason; that it missed another comes second, that it was killed last.
+  /// A rank's own error is the reason; that it missed another comes second, that it was killed, last.
   const Rank& most_telling() const {
     const auto weight = [](const Rank& rank) {
       if (rank.code == 0 || left_in_order(rank.code)) return 0;
-      if (killed(rank.code)) return 1;
-      if (rank.code == static_cast<int>(Code::internal)) return 2;
+      if (rank.code == kSignals + SIGKILL) return 1;
+      if (killed(rank.code) || rank.code == static_cast<int>(Code::internal)) return 2;
       return rank.code == static_cast<int>(Code::comms) ? 3 : 4;
     };
     return *std::max_element(ranks_.begin(), ranks_.end(),

@@ -200,7 +200,8 @@ int run_and_tell(const Recipe& recipe, Session& session, RunSettings settings) {
   };
   const Outcome outcome = run_recipe(recipe, session.registry, settings);
   live.finish();
-  if (outcome.led) return tell_end(recipe, outcome, session);
+  const bool parent_tells = joining && joining->coordinator_runs;
+  if (outcome.led && !parent_tells) return tell_end(recipe, outcome, session);
   return outcome.finished ? 0 : static_cast<int>(Code::interrupted);
 }
 
