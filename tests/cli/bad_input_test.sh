@@ -88,6 +88,13 @@ row 2 "'-1' is no whole number" 'etude generate' '--help' generate nowhere --see
 row 2 "'0' is no number of an operation" '--inject' 'from 1' --inject io:0:enospc version
 row 2 "'99999999999999999999'" '--inject' 'from 1' --inject io:99999999999999999999:eio version
 row 2 "'enospcc'" '--inject' "'enospc'" --inject io:1:enospcc version
+row 2 "'oi:1:eio' rehearses no fault" '--inject' 'io:N:eio' --inject oi:1:eio version
+row 2 "fault 'kil'" '--inject' "'kill'" --inject rank:0:kil@0/save version
+row 2 "phase 'exchnge'" '--inject' "'exchange'" --inject net:latency=5,rank:0:kill@0/exchnge version
+row 2 "'x' is no step" '--inject' 'from 0' --inject rank:0:drop@x/bucket version
+row 2 'stop needs seconds' '--inject' 'stop=5' --inject rank:0:stop@0/save version
+row 2 "'0.5' is no factor" '--inject' '1 to 1000' --inject rank:0:slow=0.5 version
+row 2 'no rank 1' '--inject' '--nproc' --inject rank:1:kill@0/save "${smoke[@]}"
 
 # Texts.
 mkdir empty no_txt with_pipe circle with_bad

@@ -124,6 +124,9 @@ std::vector<Interface> interfaces() {
     if (!one->ifa_addr || (one->ifa_flags & IFF_UP) == 0) continue;
     const auto family = one->ifa_addr->sa_family;
     if (family != AF_INET && family != AF_INET6) continue;
+    // Link-local addresses are no addresses without their interface's number.
+    if (family == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&reinterpret_cast<const sockaddr_in6*>(one->ifa_addr)->sin6_addr))
+      continue;
     (family == AF_INET ? v4 : v6)
         .push_back({one->ifa_name, address_text(one->ifa_addr), (one->ifa_flags & IFF_LOOPBACK) != 0});
   }
