@@ -12,12 +12,12 @@ class RankPeers::View : public Peers {
   int size() const override { return all_.layout_.replicas(); }
 
   void send(int to, const std::string& tag, const std::vector<Tensor>& tensors) override {
+    sent_ = sent_ || to != me_;
     if (!is_outside(to)) return inside_.send(to, all_.technique_ + tag, tensors);
     if (!is_head()) return;
     all_.links_->send(all_.layout_.head(to), name(me_, to, tag), tensors);
     for (const Tensor& t : tensors) outside_.bytes += static_cast<int64_t>(t.nbytes());
     outside_.messages += 1;
-    sent_ = true;
   }
 
   std::vector<Tensor> receive(int from, const std::string& tag) override {
@@ -32,10 +32,12 @@ class RankPeers::View : public Peers {
 
   Traffic traffic() const override {
     Traffic both = inside_.traffic();
-    return both += outside_;
+    both += outside_;
+    both.rounds = rounds_;
+    return both;
   }
   void end_round() {
-    if (sent_) outside_.rounds += 1;
+    if (sent_) rounds_ += 1;
     sent_ = false;
   }
 
@@ -60,6 +62,7 @@ class RankPeers::View : public Peers {
   std::vector<int> ranks_;
   Peers& inside_;
   Traffic outside_;
+  int64_t rounds_ = 0;
   bool sent_ = false;
 };
 

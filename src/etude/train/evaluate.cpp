@@ -125,8 +125,8 @@ MetricLine MetricLine::from_json(const nlohmann::json& in) {
   MetricLine line{in.value("stage", ""), in.value("kind", ""), {}, {}};
   line.counters[Unit::steps] = number(in.value("step", nlohmann::json()));
   for (Unit unit : kShown) line.counters[unit] = number(in.value(std::string(unit_name(unit)), nlohmann::json()));
-  for (const auto& [name, value] : in.value("values", nlohmann::json::object()).items())
-    line.values[name] = number(value);
+  const nlohmann::json values = in.value("values", nlohmann::json::object());
+  for (const auto& [name, value] : values.items()) line.values[name] = number(value);
   return line;
 }
 

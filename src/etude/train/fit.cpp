@@ -33,7 +33,7 @@ Trainer::Trainer(const TrainStage& stage, const Surroundings& around)
   if (links_) check_ranks();
   const auto [first, last] = layout_.hosted(rank());
   if (const std::vector<int> ranks = layout_.ranks_of(first); ranks.size() > 1) {
-    group_.emplace(*links_, ranks);
+    group_.emplace(*links_, ranks, stage_.name);
     if (!owner(Slot::sync)) gradient_sync_.emplace(*group_, GradientSync::Options{});
   }
   for (int r = first; r < last; ++r) make_replica(r);

@@ -19,12 +19,17 @@ Tensor value_of(const Term& term) {
   return weighted * (term.scale / term.norm);
 }
 
-[[noreturn]] void stop_not_finite(const Step& step, const std::string& what, const std::string& where) {
-  throw Error(Code::numeric,
-              what + " in step " + std::to_string(step.number() + 1) + ", replica " + std::to_string(step.replica()),
-              where,
-              "nothing was updated; lower the learning rate, clip gradients, look at the data, or set on_nonfinite = "
-              "\"skip_step\"");
+Error not_finite(const Step& step, const std::string& what, const std::string& where) {
+  return Error(Code::numeric,
+               what + " in step " + std::to_string(step.number() + 1) + ", replica " + std::to_string(step.replica()),
+               where,
+               "nothing was updated; lower the learning rate, clip gradients, look at the data, or set on_nonfinite = "
+               "\"skip_step\"");
+}
+
+bool stops_when_not_finite(const Step& step) {
+  return std::any_of(step.learners().begin(), step.learners().end(),
+                     [](const Learner* learner) { return learner->spec.on_nonfinite == "stop"; });
 }
 
 }  // namespace
@@ -208,14 +213,13 @@ double Trainer::compute(Step& step, const Batch& batch) {
     Ctx ctx = step.context(micro);
     const Tensor loss = sum_of_terms(step, step.loss(micro, ctx), values);
     if (step.skip_update) break;
-    const bool last = &micro == &micro_batches.back();
+    const bool last = &micro == &micro_batches.back() && is_final(Event::sync);
     if (sync) sync->before_backward(step, last);
     if (gradient_sync_) gradient_sync_->before_backward(step, last);
     torch::autograd::backward({loss}, {}, std::nullopt, false, inputs);
   }
   counting_[Unit::flops] += pass.objective->flops(step, batch);
   if (step.skip_update) return zero(), std::nan("");
-  if (micro_batches.empty()) zero();  // fewer rows than ranks
 
   double total = 0;
   for (const auto& [name, value] : values) total += value;
@@ -223,6 +227,16 @@ double Trainer::compute(Step& step, const Batch& batch) {
   if (values.size() > 1)
     for (const auto& [name, value] : values) log_sum(step, pass.name + "/" + name, value);
   return total;
+}
+
+/// Whether gradients are what Event::sync would see once a backward is over: nobody changes them in between, or may run
+/// another backward.
+bool Trainer::is_final(Event sync) const {
+  if (owner(Slot::executor)) return false;
+  return std::none_of(contracts_.begin(), contracts_.end(), [&](const Contract& contract) {
+    return std::any_of(contract.acts.begin(), contract.acts.end(),
+                       [&](Event event) { return event >= Event::unscale && event < sync; });
+  });
 }
 
 /// Those of a micro-batch that this rank computes.
@@ -249,17 +263,24 @@ Tensor Trainer::sum_of_terms(Step& step, const Terms& terms, std::map<std::strin
     sum = sum.defined() ? sum + value : value;
     if (std::isfinite(number)) continue;
     step.skip_update = true;
-    for (const Learner* learner : step.learners_)
-      if (learner->spec.on_nonfinite == "stop")
-        stop_not_finite(step, "the loss is " + plain_number(number), "term " + term.name + " of pass " + step.pass());
+    if (!stops_when_not_finite(step)) continue;
+    const Error error =
+        not_finite(step, "the loss is " + plain_number(number), "term " + term.name + " of pass " + step.pass());
+    if (!group_) throw error;
+    if (!held_) held_ = error;  // until the ranks that share the replica know it too
   }
   ETUDE_CHECK(sum.defined(), "an objective returned no terms");
   return sum;
 }
 
 void Trainer::gradients(Step& step) {
-  for (Event event : {Event::unscale, Event::privatise, Event::sync}) fire(event, step);
+  for (Event event : {Event::unscale, Event::privatise}) fire(event, step);
+  const bool skips_here = step.skip_update;
+  fire(Event::sync, step);
   if (gradient_sync_) gradient_sync_->finish(step);
+  if (held_) throw *held_;
+  if (step.skip_update && !skips_here && stops_when_not_finite(step))
+    throw not_finite(step, "the loss of another rank is not finite", "pass " + step.pass());
   for (Event event : {Event::project, Event::clip}) fire(event, step);
   for (Learner* learner : step.learners_) clip(step, *learner);
   fire(Event::guard, step);
@@ -289,8 +310,8 @@ void Trainer::clip(Step& step, Learner& learner) {
   }
   for (const Parameter& p : learner.parameters)
     if (p.value.grad().defined() && !torch::isfinite(p.value.grad()).all().item<bool>())
-      stop_not_finite(step, "the gradient of " + p.name + " is not finite", p.name);
-  stop_not_finite(step, "the norm of all gradients of learner '" + learner.spec.name + "' overflows", step.pass());
+      throw not_finite(step, "the gradient of " + p.name + " is not finite", p.name);
+  throw not_finite(step, "the norm of all gradients of learner '" + learner.spec.name + "' overflows", step.pass());
 }
 
 void Trainer::update(Step& step) {

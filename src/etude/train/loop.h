@@ -49,6 +49,7 @@ class Trainer {
   void update(Step& step);
   void begin_step(std::vector<Step>& steps);
   void exchange(std::vector<Step>& steps);
+  bool is_final(Event sync) const;
   Batch own_rows(const Batch& micro) const;
   void log_sum(Step& step, const std::string& name, double value) const;
   void fire(Event event, Step& step);
@@ -115,6 +116,7 @@ class Trainer {
   bool leads() const { return lead_ == rank(); }
   /// Takes the lead, or hands its parts to the new leader, when the old one has gone.
   void follow_the_lead();
+  void take_what_is_settled();
   void take_the_lead();
   std::set<std::pair<std::string, int64_t>> read_metrics_back();
   int rank() const { return links_ ? links_->rank() : 0; }
@@ -156,6 +158,7 @@ class Trainer {
   Links* links_;  ///< null: one process
   Layout layout_;
   std::optional<RankGroup> group_;                   ///< several ranks share the one replica that is here
+  std::optional<Error> held_;                        ///< what stops this rank when the others have been told
   std::optional<GradientSync> gradient_sync_;        ///< of that one, where no technique owns Slot::sync
   std::vector<std::unique_ptr<Replica>> replicas_;  ///< those that are here
   size_t trainable_ = 0;  ///< parameters of one replica that require gradients, of all its nets
@@ -179,7 +182,7 @@ class Trainer {
   double steady_seconds_ = 0, steady_steps_ = 0;  ///< all steps but the first of a process
   double restored_step_seconds_ = 0;              ///< spent in earlier processes
   int64_t steps_here_ = 0;
-  bool resumed_ = false;
+  bool resumed_ = false, closing_ = false;
 };
 
 /// Seconds of a steady clock.

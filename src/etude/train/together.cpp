@@ -109,22 +109,15 @@ bool Trainer::is_complete(Due& due, bool waits) {
 void Trainer::settle() {
   if (!links_) return;
   follow_the_lead();
-  while (!pending_.empty()) {
-    Due& due = pending_.front();
-    if (leads()) {
-      if (!is_complete(due, false)) return;
-      finish_and_tell(due);
-    } else if (links_->arrived(lead_, settled_tag(due.number))) {
-      links_->receive_patiently(lead_, settled_tag(due.number));
-    } else {
-      return;
-    }
+  while (leads() && !pending_.empty() && is_complete(pending_.front(), false)) {
+    finish_and_tell(pending_.front());
     pending_.pop_front();
   }
 }
 
 void Trainer::settle_next() {
   follow_the_lead();
+  if (pending_.empty()) return;
   Due& due = pending_.front();
   if (leads()) {
     is_complete(due, true);
@@ -135,6 +128,13 @@ void Trainer::settle_next() {
     return;
   }
   pending_.pop_front();
+}
+
+void Trainer::take_what_is_settled() {
+  while (!leads() && !pending_.empty() && links_->arrived(lead_, settled_tag(pending_.front().number))) {
+    links_->receive_patiently(lead_, settled_tag(pending_.front().number));
+    pending_.pop_front();
+  }
 }
 
 void Trainer::finish_and_tell(Due& due) {
@@ -169,6 +169,8 @@ void Trainer::finish_closing(const Due& due) {
 }
 
 void Trainer::close() {
+  closing_ = true;
+  fit_.counters = counters_;
   announce({.kind = Due::Kind::closing}, [&](Replica& replica) {
     Portion part = is_head(replica) ? nets_of(replica) : Portion();
     part.host["idle_seconds"] = links_ ? links_->waited_seconds() : 0.0;
@@ -186,9 +188,12 @@ Counters Trainer::counters_of_all(const Due& due) const {
 }
 
 void Trainer::follow_the_lead() {
+  take_what_is_settled();
   int lead = 0;
   while (lead < rank() && !links_->present(lead)) ++lead;
   if (lead == lead_) return;
+  take_what_is_settled();  // its last words may have come since
+  if (closing_ && pending_.empty()) return;
   warn("rank " + std::to_string(lead_) + " is gone: rank " + std::to_string(lead) + " leads from here on");
   lead_ = lead;
   if (leads()) return take_the_lead();
