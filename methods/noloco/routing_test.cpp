@@ -420,13 +420,15 @@ TEST(Carrier, AParcelArrivesAsItWasSent) {
 
   auto garbled = packed(parcel);
   garbled.pop_back();
+  auto longer = packed(parcel);
+  longer.push_back(parcel.x);
   auto short_x = packed(parcel);
   short_x[1] = short_x[1].narrow(0, 0, 1);
   auto other_type = packed(parcel);
   other_type[0] = other_type[0].to(torch::kFloat32);
   auto cut_head = packed(parcel);
   cut_head[0] = cut_head[0].narrow(0, 0, 5);
-  for (const auto& bad : {garbled, short_x, other_type, cut_head, std::vector<Tensor>()})
+  for (const auto& bad : {garbled, longer, short_x, other_type, cut_head, std::vector<Tensor>()})
     expect_error([&] { unpacked(bad, "from afar"); }, Code::comms, "no micro-batch", "from afar", "same program");
 }
 
