@@ -1,6 +1,6 @@
 #include "etude/comm/pair_group.h"
 
-#include <atomic>
+#include <chrono>
 #include <mutex>
 
 // LibTorch holds gloo but not its headers: Debian's, of 2022, serve as declarations only. They must fit what is used
@@ -16,13 +16,14 @@ namespace {
 using Milliseconds = std::chrono::milliseconds;
 
 constexpr Milliseconds kForEver = std::chrono::hours(24 * 365);
+constexpr Milliseconds kLook(50);  ///< how often somebody who waits looks whether the other has gone
 constexpr int kTag = 0;
 
 /// The coordinator's words as c10d wants them.
 class WordStore : public c10d::Store {
  public:
-  explicit WordStore(CoordinatorClient& words) : words_(words) {}
-  c10::intrusive_ptr<Store> clone() override { return c10::make_intrusive<WordStore>(words_); }
+  WordStore(CoordinatorClient& words, std::function<bool()> gone) : words_(words), gone_(std::move(gone)) {}
+  c10::intrusive_ptr<Store> clone() override { return c10::make_intrusive<WordStore>(words_, gone_); }
   void set(const std::string& key, const std::vector<uint8_t>& value) override {
     words_.set(key, {value.begin(), value.end()});
   }
@@ -39,11 +40,15 @@ class WordStore : public c10d::Store {
 
  private:
   std::vector<std::string> awaited(const std::vector<std::string>& keys, const Milliseconds& timeout) {
-    auto values = words_.wait(keys, timeout.count());
-    if (!values) throw Error(Code::comms, "nobody has said '" + keys.front() + "'", "rendezvous");
-    return std::move(*values);
+    const auto until = std::chrono::steady_clock::now() + timeout;
+    while (true) {
+      if (auto values = words_.wait(keys, kLook.count())) return std::move(*values);
+      if (gone_() || std::chrono::steady_clock::now() >= until)
+        throw Error(Code::comms, "nobody has said '" + keys.front() + "'", "rendezvous");
+    }
   }
   CoordinatorClient& words_;
+  std::function<bool()> gone_;
 };
 
 class GlooPair : public PairGroup {
@@ -116,12 +121,13 @@ std::shared_ptr<PairDevice> pair_device(const std::string& address) {
 }
 
 std::unique_ptr<PairGroup> join_pair(const std::shared_ptr<PairDevice>& device, CoordinatorClient& words,
-                                     const std::string& name, int place, double seconds) {
+                                     const std::string& name, int place, double seconds,
+                                     const std::function<bool()>& gone) {
   const Milliseconds timeout(static_cast<int64_t>(seconds * 1000));
   auto options = c10d::ProcessGroupGloo::Options::create(timeout);
   options->devices = {device->device};
   options->threads = 1;
-  auto store = c10::make_intrusive<c10d::PrefixStore>(name, c10::make_intrusive<WordStore>(words));
+  auto store = c10::make_intrusive<c10d::PrefixStore>(name, c10::make_intrusive<WordStore>(words, gone));
   try {
     return std::make_unique<GlooPair>(c10::make_intrusive<c10d::ProcessGroupGloo>(store, place, 2, options), place);
   } catch (const std::exception& error) {

@@ -2,7 +2,7 @@
 // c10d's side of the links: one process group for each pair of ranks, so that a peer that dies takes no other
 // connection along. The only file that knows which backend it is.
 
-#include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -28,9 +28,10 @@ class PairGroup {
   virtual void abort() = 0;
 };
 
-/// Meets the other rank in `words` under `name`, the same on both sides. `place`: 0 or 1. Errors: Code::comms when the
-/// other does not come within `seconds`.
+/// Meets the other rank in `words` under `name`, the same on both sides. `place`: 0 or 1; `gone`: whether there is no
+/// more sense in waiting. Errors: Code::comms when the other does not come within `seconds`.
 std::unique_ptr<PairGroup> join_pair(const std::shared_ptr<PairDevice>& device, CoordinatorClient& words,
-                                     const std::string& name, int place, double seconds);
+                                     const std::string& name, int place, double seconds,
+                                     const std::function<bool()>& gone);
 
 }  // namespace etude

@@ -33,6 +33,10 @@ Time::duration span(double seconds) { return std::chrono::duration_cast<Time::du
 constexpr int64_t kGoodbye = 0;
 /// More than any message has: a peer that says so is not one of ours.
 constexpr int64_t kLongest = int64_t{1} << 42;
+/// How long whoever misses a rank waits for what the coordinator knows of it.
+constexpr double kLastNews = 0.5;
+/// How soon the coordinator is asked again then.
+constexpr auto kAgain = std::chrono::milliseconds(20);
 /// How long a leaving rank waits for what it has still to send, in deadlines.
 constexpr double kLastWords = 1;
 
@@ -91,6 +95,7 @@ class ProcessLinks : public Links {
   void beat();
   void take(const CoordinatorClient::News& news);
   std::optional<std::vector<Tensor>> receive_within(int from, const std::string& tag, double seconds);
+  bool is_gone(int rank) const;
   bool is_present(int rank) const;  ///< under the lock
   void check_that_we_belong() const;
   Peer& peer(int rank) const { return *peers_.at(static_cast<size_t>(rank)); }
@@ -103,14 +108,17 @@ class ProcessLinks : public Links {
   std::shared_ptr<PairDevice> device_;
 
   mutable std::mutex mutex_;  ///< guards what follows, but for the pairs and the threads
-  std::condition_variable changed_, outgoing_;
+  mutable std::condition_variable changed_;
+  std::condition_variable outgoing_;
   std::vector<std::unique_ptr<Peer>> peers_;  ///< by rank; null for oneself
   std::vector<Member> members_;
   std::map<std::string, Traffic> traffic_;
   Activity activity_;
   double waited_ = 0;
+  int64_t activities_ = 0, told_ = 0;  ///< begun so far, and as the coordinator knows
   int64_t begun_ = 0, leave_at_ = -1;
   Time::time_point heard_ = Time::now();  ///< of the coordinator
+  mutable bool refreshes_ = false;  ///< somebody wants to know now
   bool wants_to_leave_ = false, frozen_ = false, coordinator_lost_ = false, stops_ = false;
   std::thread beats_;
 };
@@ -151,7 +159,7 @@ ProcessLinks::ProcessLinks(const Joining& joining)
         const int other = rank_ == low ? high : low;
         try {
           peer(other).pair = join_pair(device_, words, "pair " + std::to_string(low) + "-" + std::to_string(high),
-                                       rank_ == low ? 0 : 1, deadline_);
+                                       rank_ == low ? 0 : 1, deadline_, [&] { return is_gone(other); });
         } catch (const Error& error) {
           warn("rank " + std::to_string(other) + " is left out: " + error.message());
           peer(other).connected = false;
@@ -193,6 +201,11 @@ ProcessLinks::~ProcessLinks() {
     one->receiver.join();
     one->sender.join();
   }
+}
+
+bool ProcessLinks::is_gone(int rank) const {
+  const std::lock_guard lock(mutex_);
+  return members_[static_cast<size_t>(rank)].state == Member::State::gone;
 }
 
 /// Returns when every rank has joined. Errors: names those that have not.
@@ -368,7 +381,14 @@ void ProcessLinks::check_that_we_belong() const {
 }
 
 Error ProcessLinks::missing(int rank) const {
-  const std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
+  // A connection breaks before the coordinator knows of it; it may know more.
+  refreshes_ = true;
+  changed_.notify_all();
+  changed_.wait_for(lock, std::min(span(deadline_), span(kLastNews)), [&] {
+    return coordinator_lost_ || members_[static_cast<size_t>(rank)].state == Member::State::gone;
+  });
+  refreshes_ = false;
   const Member& member = members_[static_cast<size_t>(rank)];
   const Peer& own = peer(rank);
   std::string how = "does not answer within " + rounded_number(deadline_) + " s";
@@ -408,6 +428,12 @@ void ProcessLinks::enter(const Activity& activity) {
     const std::lock_guard lock(mutex_);
     check_that_we_belong();
     activity_ = activity;
+    ++activities_;
+    changed_.notify_all();
+  }
+  if (!rehearsal_.faults().empty()) {  // what is rehearsed strikes when the others know where
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return coordinator_lost_ || told_ == activities_; });
   }
   rehearsal_.at(activity.step, activity.operation);
   // Whoever was stopped for long asks whether the others still count on it before it writes anything.
@@ -431,16 +457,23 @@ void ProcessLinks::beat() {
   try {
     for (bool last = false; !last;) {
       CoordinatorClient::Beat now;
+      int64_t telling = 0;
       {
         const std::lock_guard lock(mutex_);
         now = {activity_.step, begun_, activity_.operation, frozen_, wants_to_leave_};
+        telling = activities_;
         last = stops_;
       }
       const CoordinatorClient::News news = heart_->beat(now);
       std::unique_lock lock(mutex_);
       take(news);
-      const bool has_news = frozen_ && !now.frozen;
-      if (!has_news) changed_.wait_for(lock, pause, [&] { return stops_ || (wants_to_leave_ && !now.leave); });
+      told_ = telling;
+      const auto has_news = [&] {
+        const bool strikes = !rehearsal_.faults().empty() && told_ != activities_;
+        return stops_ || strikes || refreshes_ || frozen_ != now.frozen || wants_to_leave_ != now.leave;
+      };
+      changed_.wait_for(lock, pause, has_news);
+      if (refreshes_) changed_.wait_for(lock, kAgain);
     }
     heart_->bye();
   } catch (const Error&) {

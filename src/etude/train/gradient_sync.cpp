@@ -33,10 +33,12 @@ std::string GradientSync::place_of(const Step& step) const {
 }
 
 void GradientSync::before_backward(const Step& step, bool last) {
+  number_ = step.number();
   if (last) begin(step.parameters(), place_of(step));
 }
 
 void GradientSync::finish(Step& step) {
+  number_ = step.number();
   step.skip_update = finish(step.parameters(), place_of(step), step.skip_update);
   passes_ = step.number() == step_ ? passes_ + 1 : 1;
   step_ = step.number();
@@ -96,6 +98,7 @@ void GradientSync::gradient_is_whole(const Tensor& parameter) {
 
 void GradientSync::leave(size_t index) {
   at::NoGradGuard no_grad;
+  if (index == 0) group_.links.enter({number_, "bucket"});
   Bucket& bucket = pass_->buckets[index];
   std::vector<Tensor> gradients;
   std::vector<int64_t> cuts(group_.ranks.size() + 1, 0);

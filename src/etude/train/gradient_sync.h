@@ -87,7 +87,7 @@ class GradientSync {
   Options options_;
   std::optional<Pass> pass_;
   std::string place_;
-  int64_t bytes_ = 0;
+  int64_t bytes_ = 0, number_ = 0;  ///< number_: of the step, for errors
   int64_t step_ = -1, passes_ = 0;  ///< passes that were finished in this step
 };
 

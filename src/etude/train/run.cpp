@@ -167,7 +167,7 @@ void forget(const std::string& directory) {
   for (const char* first : {"/result.json", "/checkpoints"}) file::remove_all(directory + first);
   file::sync_directory(directory);
   for (const std::string& name : file::list(directory)) {
-    if (name != "lock") file::remove_all(directory + "/" + name);
+    if (name != "lock" && name != "ranks") file::remove_all(directory + "/" + name);
   }
 }
 
@@ -245,7 +245,11 @@ namespace {
 class Writing {
  public:
   Writing(const Recipe& recipe, const RunSettings& settings, const TrainStage& stage, std::string directory)
-      : recipe_(recipe), settings_(settings), stage_(stage), directory_(std::move(directory)) {}
+      : recipe_(recipe),
+        settings_(settings),
+        stage_(stage),
+        directory_(std::move(directory)),
+        plan_(preamble(recipe_, stage_, directory_)) {}
 
   /// Holds the run from here on. Whether it is finished already.
   bool begin(const Registry& registry, Outcome& outcome) {
@@ -266,7 +270,7 @@ class Writing {
 
   /// What is known of a run before step one.
   void describe() const {
-    inform(preamble(recipe_, stage_, directory_));
+    inform(plan_);
     if (const std::string stored = directory_ + "/recipe.toml"; !file::exists(stored))
       file::write_atomically(stored, to_toml(recipe_.resolved));
     if (const std::string data = directory_ + "/data.json"; !file::exists(data))
@@ -304,7 +308,7 @@ class Writing {
   const Recipe& recipe_;
   const RunSettings& settings_;
   const TrainStage& stage_;
-  std::string directory_;
+  std::string directory_, plan_;
   std::optional<file::Lock> lock_;
   std::optional<LogFile> log_;
 };

@@ -10,6 +10,7 @@
 //     model.safetensors   the nets of replica 0
 //     result.json         written last: the run is finished
 //     log.txt             all messages, of every process that worked on it (of ranks: the leading one)
+//     ranks/<r>.txt       messages of rank r of the last start over several ranks (--nproc)
 //     lock
 //
 // The same recipe and seed have the same directory, so the same command goes on with a run, or finds it finished.

@@ -100,7 +100,10 @@ bool Trainer::is_complete(Due& due, bool waits) {
     }
     if (!message && links_->arrived(other, report_tag(due.number)))  // it sent its part, and left
       message = links_->receive_patiently(other, report_tag(due.number));
-    if (message) take_parts(due, other, *message);
+    if (message)
+      take_parts(due, other, *message);
+    else if (layout_.ranks() > layout_.replicas() && due.kind != Due::Kind::closing)
+      throw links_->missing(other);  // of a shared replica no part may be missing
     due.heard.insert(other);
   }
   return true;
