@@ -23,7 +23,7 @@
 namespace etude::cli {
 namespace {
 
-constexpr int64_t kMostRanks = 256;
+constexpr int64_t kMostRanks = 256, kMostRestarts = 1000;
 constexpr double kShortestDeadline = 0.1, kLongestDeadline = 86400;
 constexpr const char* kReport = "please report it with the command, the recipe and the ranks' messages";
 constexpr int kSignals = 128;  ///< exit codes above are those of signals
@@ -100,6 +100,7 @@ class Ranks {
         session_(session),
         directory_(run_directory(recipe, settings.out)),
         size_(static_cast<int>(options.nproc)),
+        restarts_(options.restarts),
         result_before_(result_time()),
         address_(address_of(interface_from_environment())),
         secret_(random_secret()),
@@ -144,18 +145,8 @@ class Ranks {
     const std::vector<std::string> words = words_of_a_rank(session_);
     try {
       for (int r = 0; r < size_; ++r) {
-        Rank& rank = ranks_.emplace_back(directory_ + "/ranks/" + std::to_string(r) + ".txt");
-        const std::string number = std::to_string(r);
-        rank.child = std::make_unique<Child>(words, rank.errors,
-                                             Child::Variables{{"RANK", number},
-                                                              {"LOCAL_RANK", number},
-                                                              {"WORLD_SIZE", std::to_string(size_)},
-                                                              {"MASTER_ADDR", address_},
-                                                              {"MASTER_PORT", std::to_string(coordinator_.port())},
-                                                              {"TORCHELASTIC_USE_AGENT_STORE", ""},
-                                                              {"ETUDE_SECRET", secret_},
-                                                              {"ETUDE_COORDINATOR", "1"}},
-                                             [this, r](const nlohmann::json& line) { hear(r, line); });
+        ranks_.emplace_back(directory_ + "/ranks/" + std::to_string(r) + ".txt");
+        start(r, words);
       }
     } catch (const Error&) {
       // Those that have started would wait for the others.
@@ -163,6 +154,35 @@ class Ranks {
         if (rank.child) rank.child->end_now();
       throw;
     }
+  }
+
+  void start(int r, const std::vector<std::string>& words) {
+    Rank& rank = ranks_[static_cast<size_t>(r)];
+    const std::string number = std::to_string(r);
+    rank.messages = Following(rank.errors);
+    rank.child = std::make_unique<Child>(words, rank.errors,
+                                         Child::Variables{{"RANK", number},
+                                                          {"LOCAL_RANK", number},
+                                                          {"WORLD_SIZE", std::to_string(size_)},
+                                                          {"MASTER_ADDR", address_},
+                                                          {"MASTER_PORT", std::to_string(coordinator_.port())},
+                                                          {"TORCHELASTIC_USE_AGENT_STORE", ""},
+                                                          {"ETUDE_SECRET", secret_},
+                                                          {"ETUDE_COORDINATOR", "1"}},
+                                         [this, r](const nlohmann::json& line) { hear(r, line); });
+  }
+
+  /// A rank that was killed comes back, if that was wished, while others are at work; without what is rehearsed.
+  void start_again(int r) {
+    if (restarts_ == 0 || interrupted() || !leading() || result_time() != result_before_) return;
+    --restarts_;
+    std::vector<std::string> words = words_of_a_rank(session_);
+    const auto rehearsal = std::find(words.begin(), words.end(), "--inject");
+    if (rehearsal != words.end()) words.erase(rehearsal, rehearsal + 2);
+    std::erase_if(words, [](const std::string& word) { return word.starts_with("--inject="); });
+    ranks_[static_cast<size_t>(r)].code = 0;
+    gone_.clear();
+    start(r, words);
   }
 
   void hear(int r, const nlohmann::json& line) {
@@ -207,6 +227,7 @@ class Ranks {
     coordinator_.left(r, ending(code));
     if (leading()) warn("rank " + std::to_string(r) + " " + ending(code) + "; its messages: " + rank.errors);
     gone_ += (gone_.empty() ? "" : ", ") + std::to_string(r) + " " + ending(code);
+    if (killed(code)) start_again(r);
   }
 
   /// The lowest of those that live.
@@ -262,6 +283,7 @@ class Ranks {
   const Session& session_;
   std::string directory_;
   int size_;
+  int64_t restarts_;
   std::optional<std::filesystem::file_time_type> result_before_;
   std::string address_;
   std::string secret_;
@@ -280,6 +302,11 @@ void add_rank_options(CLI::App& command, RankOptions& options) {
       .add_option("--interface", options.interface,
                   "network interface between ranks, by name or address; loopback if not given")
       ->check(not_empty());
+  command
+      .add_option("--restarts", options.restarts,
+                  "with --nproc: ranks that are started again when they were killed, while others go on")
+      ->capture_default_str()
+      ->check(whole(0, kMostRestarts));
   command.add_option("--deadline", options.deadline, "seconds that a rank waits for another; 60 if not given")
       ->check(number(kShortestDeadline, kLongestDeadline));
 }

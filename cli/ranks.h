@@ -15,6 +15,7 @@ struct RankOptions {
   int64_t nproc = 1;
   std::string interface;  ///< "": as ETUDE_INTERFACE says
   double deadline = 0;    ///< seconds; 0: as ETUDE_DEADLINE says
+  int64_t restarts = 0;   ///< ranks that may be started again when they have been killed, all together
 };
 /// Declares --nproc, --interface and --deadline.
 void add_rank_options(CLI::App& command, RankOptions& options);

@@ -114,10 +114,9 @@ TEST_F(Worlds, TheNumberOfRanksMayChange) {
 
 TEST_F(Worlds, AllLeaveBeforeTheSameStep) {
   const Recipe recipe = small(folder_.at(""), kMeetings.front().second);
-  const std::vector<Fit> fits =
-      fit_over(4, recipe, registry_, folder_.at("left"), [&](int rank, Surroundings& around) {
-        if (rank == 2) around.interrupted = [calls = 0]() mutable { return ++calls == 5; };
-      });
+  const std::vector<Fit> fits = fit_over(4, recipe, registry_, folder_.at("left"), [&](int rank, Surroundings& around) {
+    if (rank == 2) around.interrupted = [calls = 0]() mutable { return ++calls == 5; };
+  });
   for (const Fit& one : fits) {
     EXPECT_FALSE(one.finished);
     EXPECT_EQ(one.counters.step(), fits.front().counters.step());

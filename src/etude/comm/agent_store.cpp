@@ -40,8 +40,7 @@ void publish_in_agent_store(const std::string& store, const std::string& host, i
 }
 
 std::pair<std::string, int> find_in_agent_store(const std::string& store, double seconds) {
-  const std::string place =
-      with_store(store, seconds, [&](c10d::Store& words) { return words.get_to_str(key()); });
+  const std::string place = with_store(store, seconds, [&](c10d::Store& words) { return words.get_to_str(key()); });
   const size_t colon = place.rfind(':');
   return {place.substr(0, colon), std::stoi(place.substr(colon + 1))};
 }

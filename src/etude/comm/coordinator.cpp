@@ -74,6 +74,10 @@ class Coordinator::Inside {
     int64_t begun = 0;
     bool frozen = false;
   };
+  /// Whose heart beats on a connection.
+  struct Heart {
+    int rank = -1, returned = 0;
+  };
   struct Connection {
     std::unique_ptr<Wire> wire;
     std::thread thread;
@@ -101,14 +105,14 @@ class Coordinator::Inside {
   }
 
   void serve(Connection& connection) {
-    int rank = -1;  // whose heart beats here
+    Heart heart;
     if (connection.wire->greet(secret_))
       for (std::optional<json> request; (request = connection.wire->receive());)
-        if (const std::optional<json> reply = answer(*request, rank); !reply || !connection.wire->send(*reply)) break;
+        if (const std::optional<json> reply = answer(*request, heart); !reply || !connection.wire->send(*reply)) break;
     const std::lock_guard lock(mutex_);
-    if (rank >= 0) {
-      Member& member = ranks_[static_cast<size_t>(rank)].member;
-      if (member.state == Member::State::present) {
+    if (heart.rank >= 0) {
+      Member& member = ranks_[static_cast<size_t>(heart.rank)].member;
+      if (member.state == Member::State::present && member.returned == heart.returned) {
         member.state = Member::State::gone;
         member.why = "its process has ended";
         agree();
@@ -118,40 +122,44 @@ class Coordinator::Inside {
   }
 
   /// Nothing for what is no request of ours.
-  std::optional<json> answer(const json& request, int& rank) {
+  std::optional<json> answer(const json& request, Heart& heart) {
     try {
       const std::string what = request.at("do");
-      if (what == "join") return join(request, rank);
-      if (what == "beat" && rank >= 0) return beat(request, rank);
-      if (what == "bye" && rank >= 0) return bye(rank);
+      if (what == "join") return join(request, heart);
+      if (what == "beat" && heart.rank >= 0) return beat(request, heart);
+      if (what == "bye" && heart.rank >= 0) return bye(heart);
       return answer_about_words(what, request);
     } catch (const json::exception&) {
       return std::nullopt;
     }
   }
 
-  json join(const json& request, int& rank) {
+  json join(const json& request, Heart& heart) {
     const std::lock_guard lock(mutex_);
     const int wanted = request.at("rank"), size = request.at("size");
     if (size != static_cast<int>(ranks_.size()) || wanted < 0 || wanted >= size)
       return {{"refused", "rank " + std::to_string(wanted) + " of " + std::to_string(size) + " is none of " +
                               std::to_string(ranks_.size())}};
     Rank& known = ranks_[static_cast<size_t>(wanted)];
-    if (known.member.state != Member::State::awaited)
+    if (known.member.state == Member::State::present || known.member.state == Member::State::left)
       return {{"refused", "there is a rank " + std::to_string(wanted) + " already, on " + known.member.host}};
+    const int returned = known.member.state == Member::State::gone ? known.member.returned + 1 : 0;
+    known = Rank();
     known.member.state = Member::State::present;
+    known.member.returned = returned;
     known.member.host = request.at("host");
     known.member.operation = "rendezvous";
     known.heard = Time::now();
-    rank = wanted;
-    return {{"ok", true}};
+    heart = {wanted, returned};
+    return {{"returned", returned}};
   }
 
-  json beat(const json& request, int rank) {
+  json beat(const json& request, const Heart& heart) {
     const std::lock_guard lock(mutex_);
-    Rank& own = ranks_[static_cast<size_t>(rank)];
+    Rank& own = ranks_[static_cast<size_t>(heart.rank)];
     look_for_silent();
-    if (own.member.state == Member::State::present) {
+    const bool replaced = own.member.returned != heart.returned;
+    if (own.member.state == Member::State::present && !replaced) {
       own.heard = Time::now();
       own.member.step = request.at("step");
       own.member.operation = request.at("operation");
@@ -164,16 +172,21 @@ class Coordinator::Inside {
     for (const Rank& one : ranks_)
       members.push_back({{"state", static_cast<int>(one.member.state)},
                          {"step", one.member.step},
+                         {"returned", one.member.returned},
                          {"operation", one.member.operation},
                          {"host", one.member.host},
                          {"why", one.member.why}});
+    if (replaced) {
+      members[static_cast<size_t>(heart.rank)]["state"] = static_cast<int>(Member::State::gone);
+      members[static_cast<size_t>(heart.rank)]["why"] = "silent for too long, and started again";
+    }
     return {{"members", members}, {"leave_wanted", leave_wanted_}, {"leave_at", leave_at_}};
   }
 
-  json bye(int rank) {
+  json bye(const Heart& heart) {
     const std::lock_guard lock(mutex_);
-    Member& member = ranks_[static_cast<size_t>(rank)].member;
-    if (member.state == Member::State::present) member.state = Member::State::left;
+    Member& member = ranks_[static_cast<size_t>(heart.rank)].member;
+    if (member.state == Member::State::present && member.returned == heart.returned) member.state = Member::State::left;
     agree();
     return {{"ok", true}};
   }

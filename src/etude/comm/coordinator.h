@@ -14,6 +14,7 @@ namespace etude {
 struct Member {
   enum class State { awaited, present, left, gone } state = State::awaited;
   int64_t step = 0;
+  int returned = 0;  ///< times that it died and was started again
   std::string operation = {}, host = {};
   std::string why = {};  ///< of one that is gone: "killed by signal 9"
 };

@@ -22,8 +22,7 @@ std::string to_hex(const std::string& bytes) {
 
 std::string from_hex(const std::string& text) {
   std::string bytes;
-  for (size_t i = 0; i + 1 < text.size(); i += 2)
-    bytes += static_cast<char>(std::stoi(text.substr(i, 2), nullptr, 16));
+  for (size_t i = 0; i + 1 < text.size(); i += 2) bytes += static_cast<char>(std::stoi(text.substr(i, 2), nullptr, 16));
   return bytes;
 }
 
@@ -43,7 +42,8 @@ json CoordinatorClient::ask(const json& request) {
   const std::optional<json> reply = wire_->receive();
   if (!reply) throw lost();
   if (const auto refused = reply->find("refused"); refused != reply->end())
-    throw Error(Code::comms, refused->get<std::string>(), "rendezvous", "start each rank once, with the same WORLD_SIZE");
+    throw Error(Code::comms, refused->get<std::string>(), "rendezvous",
+                "start each rank once, with the same WORLD_SIZE");
   return *reply;
 }
 
@@ -67,8 +67,8 @@ std::optional<std::vector<std::string>> CoordinatorClient::wait(const std::vecto
   return values;
 }
 
-void CoordinatorClient::join(int rank, int size, const std::string& host) {
-  ask({{"do", "join"}, {"rank", rank}, {"size", size}, {"host", host}});
+int CoordinatorClient::join(int rank, int size, const std::string& host) {
+  return ask({{"do", "join"}, {"rank", rank}, {"size", size}, {"host", host}}).at("returned");
 }
 
 CoordinatorClient::News CoordinatorClient::beat(const Beat& beat) {
@@ -80,7 +80,7 @@ CoordinatorClient::News CoordinatorClient::beat(const Beat& beat) {
                           {"leave", beat.leave}});
   News news;
   for (const json& one : reply.at("members"))
-    news.members.push_back({static_cast<Member::State>(one.at("state").get<int>()), one.at("step"),
+    news.members.push_back({static_cast<Member::State>(one.at("state").get<int>()), one.at("step"), one.at("returned"),
                             one.at("operation"), one.at("host"), one.at("why")});
   news.leave_wanted = reply.at("leave_wanted");
   news.leave_at = reply.at("leave_at");

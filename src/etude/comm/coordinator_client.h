@@ -27,8 +27,9 @@ class CoordinatorClient {
   /// The values of all keys, once all are there; nothing when some are missing after `milliseconds`.
   std::optional<std::vector<std::string>> wait(const std::vector<std::string>& keys, int64_t milliseconds);
 
-  /// This connection is the rank's heart from now on. Errors: Code::comms too when there is such a rank already.
-  void join(int rank, int size, const std::string& host);
+  /// This connection is the rank's heart from now on. Returns how often this rank has died before. Errors: Code::comms
+  /// too when there is such a rank already.
+  int join(int rank, int size, const std::string& host);
   struct Beat {
     int64_t step = 0, begun = 0;
     std::string operation = {};

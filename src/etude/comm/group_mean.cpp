@@ -61,8 +61,7 @@ Tensor group_mean(const std::vector<Tensor>& members) {
 
 void GroupMean::post(Peers& peers, const std::vector<int>& group, const std::vector<Tensor>& own, int round) {
   if (group.size() < 2) return;
-  const Tensor flat =
-      round == 0 ? flatten({own.begin(), own.end() - static_cast<std::ptrdiff_t>(early_)}) : Tensor();
+  const Tensor flat = round == 0 ? flatten({own.begin(), own.end() - static_cast<std::ptrdiff_t>(early_)}) : Tensor();
   for (size_t k = 0; k < group.size(); ++k) {
     if (group[k] == peers.me()) continue;
     if (group.size() == 2)
@@ -89,7 +88,8 @@ std::vector<Tensor> GroupMean::collect(Peers& peers, const std::vector<int>& gro
       if (group[k] != peers.me()) continue;
       const Tensor mine = chunk(flat, k, n);
       for (int member : group)
-        if (Tensor theirs = member == peers.me() ? mine : receive_one(peers, member, tag(0), mine.numel()); theirs.defined())
+        if (Tensor theirs = member == peers.me() ? mine : receive_one(peers, member, tag(0), mine.numel());
+            theirs.defined())
           present.push_back(theirs);
     }
     reduced_ = group_mean(present);

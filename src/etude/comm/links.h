@@ -40,6 +40,8 @@ class Links {
   virtual bool arrived(int from, const std::string& tag) const = 0;
   /// Whether a rank is there, as far as this one knows; oneself always is.
   virtual bool present(int rank) const = 0;
+  /// How often a rank has died and was started again. One that has finds the others at work.
+  virtual int returned(int rank) const = 0;
   /// Why `rank` could not be waited for any longer: Code::comms, naming it, its host, the step and the operation.
   virtual Error missing(int rank) const = 0;
 

@@ -16,7 +16,7 @@ struct Hub {
   std::mutex mutex;
   std::condition_variable changed;
   std::map<std::tuple<int, int, std::string>, std::vector<Tensor>> messages;  // (from, to, tag)
-  std::map<std::pair<int, int>, int64_t> sent;  // messages so far, (from, to)
+  std::map<std::pair<int, int>, int64_t> sent;                                // messages so far, (from, to)
   std::set<int> gone;
   std::map<int, Activity> activities;
   int64_t begun = 0;      // the step that any rank has begun, counted from 1
@@ -83,6 +83,7 @@ class MemoryLinks : public Links {
     const std::lock_guard lock(hub_->mutex);
     return hub_->gone.count(rank) == 0;
   }
+  int returned(int) const override { return 0; }
   Error missing(int rank) const override {
     const std::lock_guard lock(hub_->mutex);
     const Activity& activity = hub_->activities[rank];

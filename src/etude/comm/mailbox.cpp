@@ -19,8 +19,7 @@ class Mailbox::View : public Peers {
       copies.push_back(t.detach().clone());
       bytes += static_cast<int64_t>(t.nbytes());
     }
-    const bool fresh =
-        box_.messages_.emplace(std::tuple(me_, to, tag), Message{std::move(copies), box_.early_}).second;
+    const bool fresh = box_.messages_.emplace(std::tuple(me_, to, tag), Message{std::move(copies), box_.early_}).second;
     ETUDE_CHECK(fresh, "two messages under one tag in one round: " + tag);
     if (to == me_) return;
     traffic_.bytes += bytes;

@@ -115,8 +115,8 @@ std::shared_ptr<PairDevice> pair_device(const std::string& address) {
   try {
     return std::make_shared<PairDevice>(PairDevice{c10d::ProcessGroupGloo::createDeviceForHostname(address)});
   } catch (const std::exception& error) {
-    throw Error(Code::comms, std::string("connections can't be bound to ") + address + ": " + error.what(), "rendezvous",
-                "--interface names another");
+    throw Error(Code::comms, std::string("connections can't be bound to ") + address + ": " + error.what(),
+                "rendezvous", "--interface names another");
   }
 }
 

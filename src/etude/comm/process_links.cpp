@@ -66,6 +66,7 @@ class ProcessLinks : public Links {
   std::optional<std::vector<Tensor>> receive_patiently(int from, const std::string& tag) override;
   bool arrived(int from, const std::string& tag) const override;
   bool present(int rank) const override;
+  int returned(int rank) const override;
   Error missing(int rank) const override;
   void ask_to_leave() override;
   bool leaves_before(int64_t step) override;
@@ -85,11 +86,14 @@ class ProcessLinks : public Links {
     std::map<std::string, Message> inbox;
     int64_t received = 0;       ///< messages
     int64_t silent_since = -1;  ///< messages that had come when it let a deadline pass
-    bool connected = true, left = false, sent_all = false;
+    int returned = 0;           ///< which of its processes this is
+    bool connected = false, left = false, sent_all = false;
   };
 
+  void leave();
   void wait_for_all();
-  void connect(const Joining& joining);
+  void connect(int other);
+  void connect_again(int other);
   void receive_from(int from);
   void send_to(int to);
   void beat();
@@ -102,6 +106,10 @@ class ProcessLinks : public Links {
 
   const int rank_, size_;
   const double deadline_;
+  const std::string secret_;
+  std::string host_;  ///< of the coordinator
+  int port_ = 0;
+  int own_returned_ = 0;
   Rehearsal rehearsal_;
   std::unique_ptr<Coordinator> coordinator_;  ///< where it runs here
   std::unique_ptr<CoordinatorClient> heart_;
@@ -118,8 +126,10 @@ class ProcessLinks : public Links {
   int64_t activities_ = 0, told_ = 0;  ///< begun so far, and as the coordinator knows
   int64_t begun_ = 0, leave_at_ = -1;
   Time::time_point heard_ = Time::now();  ///< of the coordinator
-  mutable bool refreshes_ = false;  ///< somebody wants to know now
+  mutable bool refreshes_ = false;        ///< somebody wants to know now
   bool wants_to_leave_ = false, frozen_ = false, coordinator_lost_ = false, stops_ = false;
+  bool watches_returns_ = false;
+  std::vector<std::thread> returns_;
   std::thread beats_;
 };
 
@@ -127,61 +137,87 @@ ProcessLinks::ProcessLinks(const Joining& joining)
     : rank_(joining.rank),
       size_(joining.size),
       deadline_(joining.deadline),
+      secret_(joining.secret),
+      host_(joining.host),
+      port_(joining.port),
       rehearsal_(rehearsal().for_rank(joining.rank)) {
   const std::string address = address_of(joining.interface);
-  std::string host = joining.host;
-  int port = joining.port;
   if (!joining.coordinator_runs && rank_ == 0) {
     const bool port_is_taken = !joining.agent_store.empty();
-    coordinator_ = std::make_unique<Coordinator>(size_, joining.secret, address, deadline_, port_is_taken ? 0 : port);
-    host = address;
-    port = coordinator_->port();
-    if (port_is_taken) publish_in_agent_store(joining.agent_store, host, port, deadline_);
+    coordinator_ = std::make_unique<Coordinator>(size_, secret_, address, deadline_, port_is_taken ? 0 : port_);
+    host_ = address;
+    port_ = coordinator_->port();
+    if (port_is_taken) publish_in_agent_store(joining.agent_store, host_, port_, deadline_);
   } else if (!joining.coordinator_runs && !joining.agent_store.empty()) {
-    std::tie(host, port) = find_in_agent_store(joining.agent_store, deadline_);
+    std::tie(host_, port_) = find_in_agent_store(joining.agent_store, deadline_);
   }
-  heart_ = std::make_unique<CoordinatorClient>(host, port, joining.secret, deadline_);
-  heart_->join(rank_, size_, host_name());
+  heart_ = std::make_unique<CoordinatorClient>(host_, port_, secret_, deadline_);
+  own_returned_ = heart_->join(rank_, size_, host_name());
   activity_.operation = "rendezvous";
   members_.resize(static_cast<size_t>(size_));
+  for (int other = 0; other < size_; ++other) peers_.push_back(other == rank_ ? nullptr : std::make_unique<Peer>());
   beats_ = std::thread([this] { beat(); });
   try {
     rehearsal_.at(0, "rendezvous");
     wait_for_all();
     device_ = pair_device(address);
-    CoordinatorClient words(host, port, joining.secret, deadline_);
+    // All meet the others in the order of the ranks, so that nobody waits in a circle.
     for (int other = 0; other < size_; ++other)
-      peers_.push_back(other == rank_ ? nullptr : std::make_unique<Peer>());
-    // All take pairs in the same order, so that nobody waits in a circle.
-    for (int low = 0; low < size_; ++low)
-      for (int high = low + 1; high < size_; ++high) {
-        if (rank_ != low && rank_ != high) continue;
-        const int other = rank_ == low ? high : low;
-        try {
-          peer(other).pair = join_pair(device_, words, "pair " + std::to_string(low) + "-" + std::to_string(high),
-                                       rank_ == low ? 0 : 1, deadline_, [&] { return is_gone(other); });
-        } catch (const Error& error) {
-          warn("rank " + std::to_string(other) + " is left out: " + error.message());
-          peer(other).connected = false;
-        }
-      }
+      if (other != rank_) connect(other);
   } catch (...) {
-    {
-      const std::lock_guard lock(mutex_);
-      stops_ = true;
-    }
-    changed_.notify_all();
-    beats_.join();
+    leave();
     throw;
   }
-  for (int other = 0; other < size_; ++other) {
-    if (other == rank_ || !peer(other).pair) continue;
-    peer(other).receiver = std::thread([this, other] { receive_from(other); });
-    peer(other).sender = std::thread([this, other] { send_to(other); });
+  const std::lock_guard lock(mutex_);
+  watches_returns_ = true;
+}
+
+/// Meets another rank, if it is there, and begins to listen and to send.
+void ProcessLinks::connect(int other) {
+  Member member;
+  {
+    const std::lock_guard lock(mutex_);
+    member = members_[static_cast<size_t>(other)];
+    peer(other).returned = member.returned;
+  }
+  if (member.state != Member::State::present) return;
+  const auto name = [](int rank, int returned) { return std::to_string(rank) + "." + std::to_string(returned); };
+  const std::string own = name(rank_, own_returned_), theirs = name(other, member.returned);
+  const bool low = rank_ < other;
+  try {
+    CoordinatorClient words(host_, port_, secret_, deadline_);
+    auto pair = join_pair(device_, words, "pair " + (low ? own + "-" + theirs : theirs + "-" + own), low ? 0 : 1,
+                          deadline_, [&] { return is_gone(other); });
+    const std::lock_guard lock(mutex_);
+    Peer& met = peer(other);
+    met.pair = std::move(pair);
+    met.outbox.clear();
+    // Of those that are back and those that had gone on nobody waits for the other before it is heard of.
+    met.silent_since = member.returned > 0 || own_returned_ > 0 ? met.received : -1;
+    met.connected = true;
+    met.left = met.sent_all = false;
+    met.receiver = std::thread([this, other] { receive_from(other); });
+    met.sender = std::thread([this, other] { send_to(other); });
+  } catch (const Error& error) {
+    warn("rank " + std::to_string(other) + " is left out: " + error.message());
   }
 }
 
-ProcessLinks::~ProcessLinks() {
+/// A rank that had died was started again.
+void ProcessLinks::connect_again(int other) {
+  Peer& old = peer(other);
+  if (old.pair) {
+    old.pair->abort();
+    old.receiver.join();
+    old.sender.join();
+  }
+  connect(other);
+  changed_.notify_all();
+}
+
+ProcessLinks::~ProcessLinks() { leave(); }
+
+void ProcessLinks::leave() {
   {
     std::unique_lock lock(mutex_);
     stops_ = true;
@@ -194,6 +230,7 @@ ProcessLinks::~ProcessLinks() {
     changed_.wait_for(lock, span(kLastWords * deadline_), all_sent);
   }
   beats_.join();
+  for (std::thread& thread : returns_) thread.join();
   for (const auto& one : peers_)
     if (one && one->pair) one->pair->abort();
   for (const auto& one : peers_) {
@@ -212,9 +249,8 @@ bool ProcessLinks::is_gone(int rank) const {
 void ProcessLinks::wait_for_all() {
   std::unique_lock lock(mutex_);
   const auto awaited = [&](const Member& m) { return m.state == Member::State::awaited; };
-  changed_.wait_for(lock, span(deadline_), [&] {
-    return coordinator_lost_ || std::none_of(members_.begin(), members_.end(), awaited);
-  });
+  changed_.wait_for(lock, span(deadline_),
+                    [&] { return coordinator_lost_ || std::none_of(members_.begin(), members_.end(), awaited); });
   std::string names;
   for (size_t r = 0; r < members_.size(); ++r)
     if (awaited(members_[r])) names += (names.empty() ? "rank " : ", rank ") + std::to_string(r);
@@ -292,8 +328,7 @@ void ProcessLinks::send(int to, const std::string& tag, const std::vector<Tensor
     return what(activity_.step, operation) || what(activity_.step, activity_.operation);
   };
   if (strikes([&](int64_t step, const std::string& phase) { return rehearsal_.drops(step, phase); })) return;
-  const bool wrong =
-      strikes([&](int64_t step, const std::string& phase) { return rehearsal_.misshapes(step, phase); });
+  const bool wrong = strikes([&](int64_t step, const std::string& phase) { return rehearsal_.misshapes(step, phase); });
   NamedTensors named;
   int64_t bytes = 0;
   for (const Tensor& t : tensors) {
@@ -364,6 +399,11 @@ bool ProcessLinks::present(int rank) const {
   return rank == rank_ || is_present(rank);
 }
 
+int ProcessLinks::returned(int rank) const {
+  const std::lock_guard lock(mutex_);
+  return rank == rank_ ? own_returned_ : peer(rank).returned;
+}
+
 bool ProcessLinks::is_present(int rank) const {
   const Peer& own = peer(rank);
   const Member::State state = members_[static_cast<size_t>(rank)].state;
@@ -374,10 +414,10 @@ bool ProcessLinks::is_present(int rank) const {
 void ProcessLinks::check_that_we_belong() const {
   const Member& own = members_[static_cast<size_t>(rank_)];
   if (own.state == Member::State::gone)
-    throw Error(Code::comms, "the other ranks go on without this one: it was " + own.why,
-                "rank " + std::to_string(rank_) + ", step " + std::to_string(activity_.step + 1) + ", " +
-                    activity_.operation,
-                "a longer deadline (--deadline, ETUDE_DEADLINE) forgives longer pauses");
+    throw Error(
+        Code::comms, "the other ranks go on without this one: it was " + own.why,
+        "rank " + std::to_string(rank_) + ", step " + std::to_string(activity_.step + 1) + ", " + activity_.operation,
+        "a longer deadline (--deadline, ETUDE_DEADLINE) forgives longer pauses");
 }
 
 Error ProcessLinks::missing(int rank) const {
@@ -398,12 +438,12 @@ Error ProcessLinks::missing(int rank) const {
     how = "has left";
   else if (!own.connected)
     how = "is gone: its connection broke";
-  return Error(Code::comms,
-               "rank " + std::to_string(rank) + " on " + (member.host.empty() ? "an unknown host" : member.host) + " " +
-                   how + "; last heard of in step " + std::to_string(member.step + 1) + ", " + member.operation,
-               "rank " + std::to_string(rank_) + ", step " + std::to_string(activity_.step + 1) + ", " +
-                   activity_.operation,
-               "the same command goes on from the last checkpoint, with any number of ranks");
+  return Error(
+      Code::comms,
+      "rank " + std::to_string(rank) + " on " + (member.host.empty() ? "an unknown host" : member.host) + " " + how +
+          "; last heard of in step " + std::to_string(member.step + 1) + ", " + member.operation,
+      "rank " + std::to_string(rank_) + ", step " + std::to_string(activity_.step + 1) + ", " + activity_.operation,
+      "the same command goes on from the last checkpoint, with any number of ranks");
 }
 
 void ProcessLinks::ask_to_leave() {
@@ -492,6 +532,13 @@ void ProcessLinks::take(const CoordinatorClient::News& news) {
            ", " + is.operation + ": " + is.why);
   }
   members_ = news.members;
+  for (int other = 0; other < size_ && watches_returns_ && !stops_; ++other) {
+    const Member& member = members_[static_cast<size_t>(other)];
+    if (other == rank_ || member.state != Member::State::present || member.returned <= peer(other).returned) continue;
+    peer(other).returned = member.returned;
+    inform("rank " + std::to_string(other) + " has been started again, on " + member.host);
+    returns_.emplace_back([this, other] { connect_again(other); });
+  }
   heard_ = Time::now();
   frozen_ = frozen_ || news.leave_wanted;
   if (news.leave_at >= 0) leave_at_ = news.leave_at;

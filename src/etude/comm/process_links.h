@@ -10,8 +10,8 @@
 
 namespace etude {
 
-/// Meets the other ranks: returns when all are connected. Errors: Code::comms naming the ranks that have not come within
-/// the deadline, or what this one lacks. Faults that are rehearsed (comm/rehearsal.h) strike here.
+/// Meets the other ranks: returns when all are connected. Errors: Code::comms naming the ranks that have not come
+/// within the deadline, or what this one lacks. Faults that are rehearsed (comm/rehearsal.h) strike here.
 std::unique_ptr<Links> join(const Joining& joining);
 
 }  // namespace etude

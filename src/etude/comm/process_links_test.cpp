@@ -71,14 +71,10 @@ class ProcessLinksTest : public ::testing::Test {
 };
 
 TEST_F(ProcessLinksTest, TensorsOfAllKindsArriveAsTheyWere) {
-  const std::vector<Tensor> sent = {torch::randn({3, 4}),
-                                    torch::randn({2, 3}).t(),
-                                    torch::randn({5}).to(torch::kBFloat16),
-                                    torch::zeros({0, 7}),
-                                    torch::tensor(int64_t{1} << 60),
-                                    torch::ones({2}, torch::kBool),
-                                    torch::zeros({0}),
-                                    torch::randn({1 << 20})};
+  const std::vector<Tensor> sent = {
+      torch::randn({3, 4}), torch::randn({2, 3}).t(),        torch::randn({5}).to(torch::kBFloat16),
+      torch::zeros({0, 7}), torch::tensor(int64_t{1} << 60), torch::ones({2}, torch::kBool),
+      torch::zeros({0}),    torch::randn({1 << 20})};
   run_well(3, [&](Links& links) {
     for (int other = 0; other < 3; ++other)
       if (other != links.rank()) links.send(other, "x/1", sent);
@@ -197,7 +193,8 @@ TEST_F(ProcessLinksTest, RefusesAWrongSecretAndASecondRankOfOneNumber) {
   Joining wrong = place(0, 2, coordinator.port(), 0.3);
   wrong.secret = "another secret, as long";
   expect_error([&] { join(wrong); }, Code::comms, "does not share our secret", "rendezvous");
-  CoordinatorClient first("127.0.0.1", coordinator.port(), kSecret, 5), second("127.0.0.1", coordinator.port(), kSecret, 5);
+  CoordinatorClient first("127.0.0.1", coordinator.port(), kSecret, 5),
+      second("127.0.0.1", coordinator.port(), kSecret, 5);
   first.join(1, 2, "here");
   expect_error([&] { second.join(1, 2, "there"); }, Code::comms, "there is a rank 1 already, on here", "rendezvous");
   expect_error([&] { second.join(0, 4, "there"); }, Code::comms, "rank 0 of 4 is none of 2", "rendezvous");
@@ -302,8 +299,8 @@ TEST_F(ProcessLinksTest, NothingListensBeyondLoopback) {
         char address[64] = "";
         unsigned port = 0, state = 0;
         unsigned long inode = 0;
-        if (std::sscanf(line.c_str(), " %*d: %63[0-9A-F]:%x %*x:%*x %x %*x:%*x %*x:%*x %*x %*d %*d %lu", address,
-                        &port, &state, &inode) == 4 &&
+        if (std::sscanf(line.c_str(), " %*d: %63[0-9A-F]:%x %*x:%*x %x %*x:%*x %*x:%*x %*x %*d %*d %lu", address, &port,
+                        &state, &inode) == 4 &&
             state == 10 && is_ours(inode)) {
           EXPECT_STREQ(address, "0100007F") << "port " << port;
         }

@@ -6,8 +6,7 @@ namespace etude {
 
 class RankPeers::View : public Peers {
  public:
-  View(RankPeers& all, int me)
-      : all_(all), me_(me), ranks_(all.layout_.ranks_of(me)), inside_(all.memory_.peers(me)) {}
+  View(RankPeers& all, int me) : all_(all), me_(me), ranks_(all.layout_.ranks_of(me)), inside_(all.memory_.peers(me)) {}
   int me() const override { return me_; }
   int size() const override { return all_.layout_.replicas(); }
 
@@ -24,8 +23,7 @@ class RankPeers::View : public Peers {
     if (!is_outside(from)) return inside_.receive(from, all_.technique_ + tag);
     const std::string own = name(from, me_, tag);
     if (!is_head()) return *required(ranks_.front(), own);
-    const std::vector<Tensor> got =
-        all_.links_->receive(all_.layout_.head(from), own).value_or(std::vector<Tensor>{});
+    const std::vector<Tensor> got = all_.links_->receive(all_.layout_.head(from), own).value_or(std::vector<Tensor>{});
     for (size_t i = 1; i < ranks_.size(); ++i) all_.links_->send(ranks_[i], own, got);
     return got;
   }

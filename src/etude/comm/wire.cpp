@@ -139,9 +139,9 @@ bool Wire::greet_server(const std::string& secret) {
 bool Wire::send(const nlohmann::json& frame) {
   const std::string text = frame.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   const auto size = static_cast<uint32_t>(text.size());
-  const std::array<unsigned char, 4> head = {
-      static_cast<unsigned char>(size), static_cast<unsigned char>(size >> 8), static_cast<unsigned char>(size >> 16),
-      static_cast<unsigned char>(size >> 24)};
+  const std::array<unsigned char, 4> head = {static_cast<unsigned char>(size), static_cast<unsigned char>(size >> 8),
+                                             static_cast<unsigned char>(size >> 16),
+                                             static_cast<unsigned char>(size >> 24)};
   return text.size() <= kLongest && send_all(head.data(), head.size()) && send_all(text.data(), text.size());
 }
 
@@ -164,8 +164,7 @@ std::string Wire::own_address() const {
   socklen_t size = sizeof storage;
   auto* const address = reinterpret_cast<sockaddr*>(&storage);
   char text[NI_MAXHOST] = "";
-  if (getsockname(fd_, address, &size) == 0)
-    getnameinfo(address, size, text, sizeof text, nullptr, 0, NI_NUMERICHOST);
+  if (getsockname(fd_, address, &size) == 0) getnameinfo(address, size, text, sizeof text, nullptr, 0, NI_NUMERICHOST);
   return text;
 }
 

@@ -31,7 +31,24 @@ struct ClaimOptions {
     v("unit", unit, "of the expression");
     v("note", note, "what to know when reading it; for 'not shown': what stands in");
     v("profile", profile, "the size that has its arms, where it is not the file's");
-    v("simulation", simulation, "for 'not shown': whose table stands in");
+    v("simulation", simulation, "whose table stands in for a measurement, or beside it");
+  }
+};
+
+struct ExperimentOptions {
+  std::string id, about, inject;
+  std::vector<std::string> arms, set;
+  int64_t nproc = 2;
+  std::optional<int64_t> seeds;
+  template <class V>
+  void fields(V& v) {
+    v("id", id, "short name, unique in the file: its arms are ARM@ID");
+    v("about", about, "what is done, in a few words");
+    v("arms", arms, "the arms that run under it");
+    v("nproc", nproc, within(2, 256), "ranks, as --nproc of etude run");
+    v("inject", inject, "what is rehearsed, as --inject");
+    v("set", set, "overrides of the recipes, as on the command line");
+    v("seeds", seeds, within(1, 1000), "no more than these of the comparison's seeds");
   }
 };
 
@@ -55,6 +72,7 @@ struct ClaimsOptions {
   bool lower_is_better = true;
   std::vector<ShowOptions> show;
   std::vector<ClaimOptions> claim;
+  std::vector<ExperimentOptions> experiment;
   template <class V>
   void fields(V& v) {
     v("headline", headline, "arms that the first claims need, in the order of tables");
@@ -68,6 +86,7 @@ struct ClaimsOptions {
     v("profile", profile, "the size at which margins were calibrated");
     v("show", show, "other metrics: labels and axes");
     v("claim", claim, "the claims");
+    v("experiment", experiment, "arms that run as ranks under rehearsed conditions");
   }
 };
 
@@ -133,8 +152,6 @@ Claim make_claim(const ClaimOptions& options, const Config& table, std::string_v
   require(options.band.has_value() == band, "band",
           name + " is of kind '" + options.kind + "' and has " + (options.band ? "a band" : "no band"),
           "superiority and trend have a margin, equivalence has a band");
-  require(!shown || options.simulation.empty(), "simulation", name + " is measured and names a simulation",
-          "a simulation stands in for what is 'not shown'");
   Claim claim{options.id,
               options.text,
               options.source,
@@ -149,6 +166,21 @@ Claim make_claim(const ClaimOptions& options, const Config& table, std::string_v
               {}};
   if (shown) claim.parsed = Expression::parse(claim.expression, StringPlace(source, table.find("expression")->origin));
   return claim;
+}
+
+Experiment make_experiment(const ExperimentOptions& options, const Config& table) {
+  const auto require = [&](bool fine, std::string_view key, const std::string& what, const std::string& hint) {
+    if (!fine) throw Error(Code::config, what, place_of(table, key), hint);
+  };
+  const bool plain = std::all_of(options.id.begin(), options.id.end(),
+                                 [](unsigned char c) { return std::isalnum(c) || c == '-' || c == '_'; });
+  require(!options.id.empty() && plain, "id", "an experiment has the id '" + options.id + "'",
+          "it stands in names of arms and folders: letters, digits, '-' and '_'");
+  require(!options.about.empty(), "about", "experiment '" + options.id + "' says nothing about itself",
+          "its table needs a heading: about = \"8 ranks, one of them ten times slower\"");
+  require(!options.arms.empty(), "arms", "experiment '" + options.id + "' has no arms", "name those that run under it");
+  return {options.id,     options.about, options.arms,  options.nproc,
+          options.inject, options.set,   options.seeds, place_of(table, "arms")};
 }
 
 using RunsOfSeed = std::map<std::string, const RunRecord*>;
@@ -215,12 +247,30 @@ MetricStyle Claims::style(std::string_view name) const {
   return result;
 }
 
+std::string Experiment::folder() const {
+  constexpr size_t kDigits = 8;
+  return "@" + id + "-" + file::sha256(std::to_string(nproc) + " " + inject).substr(0, kDigits);
+}
+
 std::vector<std::string> Claims::arms() const {
   std::vector<std::string> names = headline;
   for (const auto& claim : claims)
     for (const auto& arm : claim.parsed.arms())
-      if (std::find(names.begin(), names.end(), arm) == names.end()) names.push_back(arm);
+      if (experiment_id(arm).empty() && std::find(names.begin(), names.end(), arm) == names.end()) names.push_back(arm);
   return names;
+}
+
+std::vector<std::string> Claims::experiment_arms() const {
+  std::vector<std::string> names;
+  for (const auto& e : experiments)
+    for (const auto& arm : e.arms) names.push_back(arm + "@" + e.id);
+  return names;
+}
+
+const Experiment* Claims::experiment(std::string_view arm) const {
+  const auto found = std::find_if(experiments.begin(), experiments.end(),
+                                  [&](const Experiment& e) { return e.id == experiment_id(arm); });
+  return found == experiments.end() ? nullptr : &*found;
 }
 
 void Claims::check_arms(const std::vector<std::string>& known) const {
@@ -230,7 +280,14 @@ void Claims::check_arms(const std::vector<std::string>& known) const {
     if (std::find(known.begin(), known.end(), arm) == known.end())
       throw Error(Code::config, "unknown arm '" + arm + "'", headline_place,
                   did_you_mean(arm, known, "arms are the files of the method's arms folder"));
-  for (const auto& claim : claims) claim.parsed.check_arms(known);
+  for (const auto& e : experiments)
+    for (const auto& arm : e.arms)
+      if (std::find(known.begin(), known.end(), arm) == known.end())
+        throw Error(Code::config, "unknown arm '" + arm + "'", e.place,
+                    did_you_mean(arm, known, "arms are the files of the method's arms folder"));
+  std::vector<std::string> all = known;
+  for (const auto& arm : experiment_arms()) all.push_back(arm);
+  for (const auto& claim : claims) claim.parsed.check_arms(all);
 }
 
 Claims parse_claims(std::string_view text, std::string_view file_name) {
@@ -257,6 +314,14 @@ Claims parse_claims(std::string_view text, std::string_view file_name) {
     if (!ids.insert(options.claim[i].id).second)
       throw Error(Code::config, "two claims have the id '" + options.claim[i].id + "'", place_of(table, "id"),
                   "results are stored by id: rename one");
+  }
+  ids.clear();
+  for (size_t i = 0; i < options.experiment.size(); ++i) {
+    const Config& table = config.find("experiment")->as_list()[i];
+    claims.experiments.push_back(make_experiment(options.experiment[i], table));
+    if (!ids.insert(options.experiment[i].id).second)
+      throw Error(Code::config, "two experiments have the id '" + options.experiment[i].id + "'", place_of(table, "id"),
+                  "arms are named by it: rename one");
   }
   return claims;
 }

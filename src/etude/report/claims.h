@@ -18,7 +18,15 @@
 //   expression = 'value(none) - value(noloco)'
 //   margin = 0.02                       superiority, trend: more than this
 //   band = 0.01                         equivalence: between -band and band
-//   simulation = "noloco/latency"       not shown: whose table stands in
+//   simulation = "noloco/latency"       whose table stands in where the claim is not shown, else beside it
+//   [[experiment]]                      arms over real processes, under conditions that are rehearsed
+//   id = "straggler"                    its arms are noloco@straggler, ... in expressions and tables
+//   about = "8 ranks, one of them ten times slower"
+//   arms = ["noloco", "diloco"]
+//   nproc = 8                           as --nproc and --inject of etude run
+//   inject = "rank:7:slow=10"
+//   set = ['stop="120 steps"']          overrides of the recipes
+//   seeds = 3                           no more than these of the comparison's seeds
 //
 // Every option is listed with its help in claims.cpp.
 
@@ -36,10 +44,24 @@ namespace etude::report {
 
 struct Claim {
   std::string id, text, source, kind = "superiority", unit, note, profile;
-  std::string simulation;  ///< kind of the registry; empty: none
+  std::string simulation;  ///< kind of the registry, whose table stands in or beside; empty: none
   std::string expression;  ///< as written
   double margin = 0, band = 0;
   Expression parsed;  ///< empty for claims that are not shown
+};
+
+/// Arms that run as ranks under rehearsed conditions.
+struct Experiment {
+  std::string id, about;
+  std::vector<std::string> arms;  ///< ordinary ones
+  int64_t nproc = 2;
+  std::string inject;
+  std::vector<std::string> set;  ///< overrides, as on the command line
+  std::optional<int64_t> seeds;  ///< all of the comparison's if not given
+  std::string place;             ///< where its arms stand in the file
+
+  /// The folder of its runs below that of all runs; another one when ranks or conditions change.
+  std::string folder() const;
 };
 
 /// How a metric is named and drawn.
@@ -55,14 +77,19 @@ struct Claims {
   bool lower_is_better = true;
   std::vector<MetricStyle> show;
   std::vector<Claim> claims;
+  std::vector<Experiment> experiments;
   std::string sha256;          ///< of the file's bytes
   std::string headline_place;  ///< where the arms of the headline stand in it
 
   /// The style of a metric; of the headline metric from `label`, `unit` and `lower_is_better`.
   MetricStyle style(std::string_view metric) const;
-  /// Arms of the headline and of all expressions, once each.
+  /// Ordinary arms of the headline and of all expressions, once each.
   std::vector<std::string> arms() const;
-  /// Errors: Code::config at the first arm that is not among `known`.
+  /// "noloco@straggler", ..., experiment by experiment.
+  std::vector<std::string> experiment_arms() const;
+  /// The experiment of "noloco@straggler"; null for an ordinary arm and where there is no such experiment.
+  const Experiment* experiment(std::string_view arm) const;
+  /// Errors: Code::config at the first arm that is not among `known`, nor an experiment's.
   void check_arms(const std::vector<std::string>& known) const;
 };
 
@@ -89,7 +116,8 @@ struct Verdict {
                                           ///< than kMostSeeds
   std::string reason;                     ///< why there is nothing to judge, if so
   std::string caution;                    ///< what to keep in mind
-  std::optional<NumberTable> simulation;  ///< what stands in for a measurement; filled by whoever can run it
+  std::optional<NumberTable> simulation;  ///< what stands in for a measurement, or beside it; filled by whoever can
+                                          ///< run it
 };
 
 /// Superiority and trend hold when the whole 95 % interval lies above the margin and fail when it lies

@@ -66,7 +66,8 @@ struct Mistake {
 };
 
 TEST(ClaimsFile, MistakesAreNamedWithTheirPlace) {
-  const std::string claim = "[[claim]]\nid = 'a'\ntext = 'A.'\n";
+  const std::string claim = "[[claim]]\nid = 'a'\ntext = 'A.'\n",
+                    experiment = "[[experiment]]\nid = 'e'\nabout = 'a'\narms = ['x']\n";
   const Mistake mistakes[] = {
       {"seeeds = 5\n", "c.toml:1:1", "seeeds"},
       {"seeds = 0\n", "c.toml:1:1", "0"},
@@ -82,11 +83,18 @@ TEST(ClaimsFile, MistakesAreNamedWithTheirPlace) {
       {claim + "expression = '1'\nmargin = 1\nband = 1\n", "c.toml:6:1", "a band"},
       {claim + "kind = 'not shown'\n", "c.toml:1:1", "has no note"},
       {claim + "kind = 'not shown'\nnote = 'n'\nexpression = '1'\n", "c.toml:6:1", "has an expression"},
-      {claim + "expression = '1'\nmargin = 1\nsimulation = 's'\n", "c.toml:6:1", "names a simulation"},
       {claim + "expression = 'value(a) +'\nmargin = 1\n", "c.toml:4:25", "found end"},
       {claim + "expression = '''\n  value(a)\n  + valu(b)'''\nmargin = 1\n", "c.toml:6:5", "unknown function 'valu'"},
       {claim + "expression = \"value(\\\"a\\\") ? 1\"\nmargin = 1\n", "c.toml:4:28", "unexpected '?'"},
       {claim + "expression = '1'\nmargin = 1\n" + claim + "expression = '1'\nmargin = 1\n", "c.toml:7:1", "two claims"},
+      {"[[experiment]]\nabout = 'a'\narms = ['x']\n", "c.toml:1:1", "the id ''"},
+      {"[[experiment]]\nid = 'a@b'\nabout = 'a'\narms = ['x']\n", "c.toml:2:1", "the id 'a@b'"},
+      {"[[experiment]]\nid = 'a'\narms = ['x']\n", "c.toml:1:1", "says nothing"},
+      {"[[experiment]]\nid = 'a'\nabout = 'a'\n", "c.toml:1:1", "has no arms"},
+      {experiment + "nproc = 1\n", "c.toml:5:1", "1"},
+      {experiment + "seeds = 0\n", "c.toml:5:1", "0"},
+      {experiment + "ranks = 2\n", "c.toml:5:1", "ranks"},
+      {experiment + experiment, "c.toml:6:1", "two experiments"},
   };
   for (const auto& [text, where, message] : mistakes) {
     try {
@@ -117,6 +125,93 @@ TEST(ClaimsFile, ArmsThatAreNotThereAreNamedWithTheNearest) {
     EXPECT_EQ(error.where(), "claims.toml:1:1");
     EXPECT_EQ(error.hint(), "did you mean 'our'?");
   }
+}
+
+// ---- experiments
+
+const char* const kExperiment = R"(headline = ["ours", "base"]
+[[experiment]]
+id = "slow"
+about = "2 ranks, one of them slow"
+arms = ["ours", "base"]
+nproc = 2
+inject = "rank:1:slow=10"
+set = ['stop="2 steps"', 'seed=1']
+seeds = 3
+[[claim]]
+id = "waits-less"
+text = "Ours waits less."
+expression = 'cost(base@slow, idle_seconds) - cost(ours@slow, idle_seconds)'
+margin = 0.5
+simulation = "toy/clock"
+)";
+
+std::string replaced(std::string text, const std::string& from, const std::string& to) {
+  return text.replace(text.find(from), from.size(), to);
+}
+
+TEST(Experiments, AreReadAndHaveArmsOfTheirOwn) {
+  const Claims claims = parse_claims(kExperiment, "claims.toml");
+  ASSERT_EQ(claims.experiments.size(), 1u);
+  const Experiment& slow = claims.experiments[0];
+  EXPECT_EQ(slow.about, "2 ranks, one of them slow");
+  EXPECT_EQ(slow.nproc, 2);
+  EXPECT_EQ(slow.inject, "rank:1:slow=10");
+  EXPECT_EQ(slow.set, (std::vector<std::string>{"stop=\"2 steps\"", "seed=1"}));
+  EXPECT_EQ(slow.seeds, 3);
+  EXPECT_EQ(claims.arms(), (std::vector<std::string>{"ours", "base"})) << "ordinary ones";
+  EXPECT_EQ(claims.experiment_arms(), (std::vector<std::string>{"ours@slow", "base@slow"}));
+  EXPECT_EQ(claims.experiment("base@slow"), &slow);
+  EXPECT_EQ(claims.experiment("base"), nullptr);
+  EXPECT_EQ(claims.experiment("base@slower"), nullptr);
+  EXPECT_EQ(claims.claims[0].simulation, "toy/clock") << "beside what is measured";
+}
+
+TEST(Experiments, OfOtherRanksOrConditionsHaveAnotherFolder) {
+  const auto folder = [](const std::string& text) { return parse_claims(text, "c.toml").experiments[0].folder(); };
+  const std::string before = folder(kExperiment);
+  EXPECT_EQ(before, "@slow-" + file::sha256("2 rank:1:slow=10").substr(0, 8));
+  EXPECT_NE(folder(replaced(kExperiment, "nproc = 2", "nproc = 3")), before);
+  EXPECT_NE(folder(replaced(kExperiment, "slow=10", "slow=11")), before);
+  EXPECT_EQ(folder(replaced(kExperiment, "2 steps", "4 steps")), before) << "the recipe's hash tells these apart";
+}
+
+TEST(Experiments, UnknownArmsAreNamedWithTheNearest) {
+  const std::vector<std::string> known = {"ours", "base"};
+  EXPECT_NO_THROW(parse_claims(kExperiment, "c.toml").check_arms(known));
+  const auto refused = [&](const std::string& from, const std::string& to, const std::string& where,
+                           const std::string& message, const std::string& hint) {
+    try {
+      parse_claims(replaced(kExperiment, from, to), "c.toml").check_arms(known);
+      ADD_FAILURE() << to;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), Code::config);
+      EXPECT_EQ(error.where(), where);
+      EXPECT_EQ(error.message(), message);
+      EXPECT_EQ(error.hint(), hint);
+    }
+  };
+  refused("arms = [\"ours\"", "arms = [\"hours\"", "c.toml:5:1", "unknown arm 'hours'", "did you mean 'ours'?");
+  refused("base@slow", "base@slaw", "c.toml:13:20", "unknown arm 'base@slaw'", "did you mean 'base@slow'?");
+  refused("arms = [\"ours\", \"base\"]", "arms = [\"base\"]", "c.toml:13:52", "unknown arm 'ours@slow'",
+          "arms are the files of the method's arms folder, and ARM@EXPERIMENT those of an experiment of this file");
+}
+
+TEST(Experiments, AreJudgedByTheirOwnRuns) {
+  std::vector<RunRecord> runs;
+  for (int64_t seed = 0; seed < 3; ++seed)
+    for (const auto& [arm, idle] : {std::pair{"ours@slow", 1.0}, {"base@slow", 3.0}, {"ours", 99.0}, {"base", 0.0}}) {
+      runs.push_back(run(arm, seed, {1}));
+      runs.back().cost["idle_seconds"] = idle + 0.1 * static_cast<double>(seed) * (idle > 2 ? 2 : 1);
+    }
+  // Differences 2, 2.1, 2.2: mean 2.1, interval 2.1 -+ 4.302653 * 0.1 / sqrt(3).
+  const Verdict verdict = judge_all(parse_claims(kExperiment, "c.toml"), runs, "small").at(0);
+  EXPECT_EQ(verdict.outcome, Outcome::holds);
+  EXPECT_NEAR(verdict.interval.mean, 2.1, 1e-12);
+  EXPECT_NEAR(verdict.interval.low, 2.1 - 4.302653 * 0.1 / std::sqrt(3), 1e-6);
+  std::erase_if(runs, [](const RunRecord& r) { return r.arm == "base@slow"; });
+  EXPECT_EQ(judge_all(parse_claims(kExperiment, "c.toml"), runs, "small").at(0).reason,
+            "no finished run of base@slow; the profile small has it");
 }
 
 // ---- judging

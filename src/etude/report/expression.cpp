@@ -389,7 +389,9 @@ void Expression::check_arms(const std::vector<std::string>& known) const {
   for (const auto& [arm, place] : mentions_)
     if (std::find(known.begin(), known.end(), arm) == known.end())
       throw Error(Code::config, "unknown arm '" + arm + "'", place,
-                  did_you_mean(arm, known, "arms are the files of the method's arms folder"));
+                  did_you_mean(arm, known,
+                               "arms are the files of the method's arms folder, and ARM@EXPERIMENT those of an "
+                               "experiment of this file"));
 }
 
 }  // namespace etude::report

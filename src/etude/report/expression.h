@@ -6,11 +6,11 @@
 //   call       := value(ARM [, METRIC [, AT]])      a value; AT: end, 50%, 400 steps (at or last before)
 //               | reach(ARM, METRIC, LEVEL, UNIT)   what the counter UNIT showed when METRIC first got to LEVEL
 //               | best(ARM [, METRIC]) | peak(ARM [, METRIC]) | mean(ARM [, METRIC])
-//               | cost(ARM, NAME)                   seconds, peak_bytes, flops, bytes, messages, ...
+//               | cost(ARM, NAME)                   seconds, idle_seconds, peak_bytes, flops, bytes, messages, ...
 //               | log(x) | exp(x) | sqrt(x) | abs(x) | max(x, ...) | min(x, ...)
 //               | slope([x, ...], [y, ...])         of the least-squares line
 //
-// ARM, METRIC, AT, NAME and UNIT are bare words (noloco-gamma0, valid/loss, 400 steps) or quoted.
+// ARM, METRIC, AT, NAME and UNIT are bare words (noloco-gamma0, noloco@straggler, valid/loss, 400 steps) or quoted.
 
 #include <functional>
 #include <map>

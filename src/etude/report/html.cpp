@@ -64,7 +64,7 @@ class Page {
 
   std::string run() {
     std::string body = header() + verdicts() + curves();
-    body += single_ ? last_values() : arms() + cost() + simulations() + seeds();
+    body += single_ ? last_values() : arms() + cost() + experiments() + simulations() + seeds();
     if (single_) body += cost();
     return "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
            "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n"
@@ -98,10 +98,16 @@ class Page {
     };
     std::set<int64_t> seeds;
     size_t finished = 0;
-    for (const auto& run : c_.runs) seeds.insert(run.seed), finished += run.finished;
+    for (const auto& run : c_.runs)
+      if (!c_.claims.experiment(run.arm)) seeds.insert(run.seed), finished += run.finished;
     fact("compared", single_ ? ""
                              : of(results_.arms.size(), "arm") + " × " + of(seeds.size(), "seed") + ", " +
                                    of(finished, "finished run"));
+    size_t rehearsed = 0;
+    for (const auto& e : results_.experiments)
+      for (const auto& arm : e.arms) rehearsed += arm.seeds.size();
+    if (rehearsed > 0)
+      fact("experiments", std::to_string(results_.experiments.size()) + " with " + of(rehearsed, "finished run"));
     fact("date", escaped(c_.date));
     fact("commit", element("code", escaped(c_.commit.empty() ? "unknown" : short_commits(c_.commit))));
     fact("processor", escaped(c_.machine.processor));
@@ -170,6 +176,26 @@ class Page {
     return html + "</article>\n";
   }
 
+  std::string experiments() const {
+    std::string tables;
+    for (const auto& experiment : results_.experiments) {
+      const ExperimentTable data = experiment_table(experiment);
+      std::string head, rows;
+      for (const auto& name : data.columns) head += column(name);
+      for (const auto& row : data.rows) {
+        rows += "<tr><th scope=\"row\">" + escaped(row[0]) + "</th>";
+        for (size_t i = 1; i < row.size(); ++i) rows += element("td", escaped(row[i]));
+        rows += "</tr>\n";
+      }
+      tables += table(data.title + " (" + data.conditions + ")", head, rows);
+    }
+    if (tables.empty()) return "";
+    return "<section>\n" + element("h2", "Experiments") + "\n" +
+           element("p", "lead",
+                   "Ranks as processes, under conditions that are rehearsed; " + std::string(kExperimentNote) + ".") +
+           "\n" + tables + "</section>\n";
+  }
+
   /// The tables of clock models and the like, apart from what was measured.
   std::string simulations() const {
     std::string tables;
@@ -185,8 +211,7 @@ class Page {
       tables += "<div id=\"simulated-" + escaped(v.id) + "\">\n" + table(v.simulation->title, head, rows) + "</div>\n";
     }
     if (tables.empty()) return "";
-    return "<section>\n" + element("h2", "Simulated, where nothing could be measured") + "\n<div class=\"figures\">\n" +
-           tables + "</div>\n</section>\n";
+    return "<section>\n" + element("h2", "Simulated") + "\n<div class=\"figures\">\n" + tables + "</div>\n</section>\n";
   }
 
   /// The claims' metrics; without any, everything that was evaluated; and the training loss.
@@ -301,6 +326,7 @@ class Page {
 
   std::string arms() const {
     const auto rows = arm_rows(results_);
+    if (rows.empty()) return "";
     const bool items = std::any_of(rows.begin(), rows.end(), [](const ArmRow& row) { return row.items.has_value(); });
     std::string head = column("arm") + column("seeds") +
                        column(label(results_.metric) + (results_.metric.lower_is_better ? " ↓" : " ↑"));
@@ -324,14 +350,12 @@ class Page {
   }
 
   std::string cost() const {
+    if (results_.arms.empty()) return "";
     std::string head = column(single_ ? "run" : "arm"), body;
     for (const auto& c : cost_columns()) head += column(std::string(c.heading));
     for (const auto& row : arm_rows(results_)) {
       body += (row.reference ? "<tr class=\"own\">" : "<tr>") + arm_cell(row, false);
-      for (const auto& c : cost_columns()) {
-        const auto found = row.cost.find(std::string(c.name));
-        body += element("td", found == row.cost.end() ? "–" : c.text(found->second));
-      }
+      for (const auto& c : cost_columns()) body += element("td", cost_text(row.cost, c));
       body += "</tr>\n";
     }
     return "<section>\n" + element("h2", "Cost") + "\n" +
@@ -356,22 +380,25 @@ class Page {
     std::string head = column("arm") + column("seed"), body;
     const auto metrics = shown_metrics();
     for (const auto& metric : metrics) head += column(label(c_.claims.style(metric)));
-    for (const auto& c : cost_columns()) head += column(std::string(c.heading));
+    std::vector<CostColumn> costs = cost_columns();
+    std::vector<std::pair<std::string, const ArmResult*>> arms;
+    for (const auto& arm : results_.arms) arms.emplace_back(arm.name, &arm);
+    for (const auto& e : results_.experiments)
+      for (const auto& arm : e.arms) arms.emplace_back(arm.name + "@" + e.id, &arm);
+    if (!results_.experiments.empty()) costs.push_back(idle_column());
+    for (const auto& c : costs) head += column(std::string(c.heading));
     head += column("recipe");
     size_t rows = 0, all = 0;
-    for (const auto& arm : results_.arms)
-      for (const auto& seed : arm.seeds) {
+    for (const auto& [name, arm] : arms)
+      for (const auto& seed : arm->seeds) {
         if (++all > kMostRows) continue;
         ++rows;
-        body += "<tr><th scope=\"row\">" + escaped(arm.name) + "</th>" + element("td", std::to_string(seed.seed));
+        body += "<tr><th scope=\"row\">" + escaped(name) + "</th>" + element("td", std::to_string(seed.seed));
         for (const auto& metric : metrics) {
           const auto found = seed.values.find(metric);
           body += element("td", found == seed.values.end() ? "–" : significant(found->second, 6));
         }
-        for (const auto& c : cost_columns()) {
-          const auto found = seed.cost.find(std::string(c.name));
-          body += element("td", found == seed.cost.end() ? "–" : c.text(found->second));
-        }
+        for (const auto& c : costs) body += element("td", cost_text(seed.cost, c));
         body += element("td", element("code", escaped(seed.key))) + "</tr>\n";
       }
     if (rows == 0) return "";

@@ -149,6 +149,39 @@ TEST(Html, ShowsSimulationsApartFromWhatWasMeasured) {
   EXPECT_NE(html.find("<tr><td>8</td><td>5.81</td></tr>\n<tr><td>64</td><td>13.0</td></tr>"), std::string::npos);
 }
 
+TEST(Html, ShowsExperimentsApartFromOrdinaryArms) {
+  Comparison c = comparison();
+  const std::string before = to_html(c);
+  EXPECT_EQ(before.find("Experiments"), std::string::npos);
+  testing::add_experiment(c.claims, c.runs);
+  const std::string html = to_html(c);
+  expect_self_contained(html);
+  for (const char* text :
+       {"2 arms × 4 seeds, 8 finished runs", "1 with 2 finished runs", "slow: one rank is | slow",
+        "--nproc 2 --inject rank:1:slow=10 stop=&quot;2 steps&quot;",
+        "<th scope=\"row\">base</th><td>1</td><td>8.00\u00a0s</td><td>6.00\u00a0s</td><td>3.00\u00a0kB</td>",
+        "Every seed (10 runs)", "<th scope=\"row\">base@slow</th><td>0</td>"})
+    EXPECT_NE(html.find(text), std::string::npos) << text;
+  const auto section = [](const std::string& page, const std::string& heading) {
+    const size_t begin = page.find("<h2>" + heading + "</h2>");
+    return page.substr(begin, page.find("</section>", begin) - begin);
+  };
+  for (const char* heading : {"Curves", "Arms", "Cost"})
+    EXPECT_EQ(section(html, heading), section(before, heading)) << "ordinary runs only";
+}
+
+TEST(Html, OfExperimentsOnlyIsWhole) {
+  Comparison c = comparison();
+  c.runs.clear();
+  c.arms.clear();
+  testing::add_experiment(c.claims, c.runs);
+  c.verdicts = judge_all(c.claims, c.runs, c.profile);
+  const std::string html = to_html(c);
+  expect_self_contained(html);
+  EXPECT_NE(html.find("<h2>Experiments</h2>"), std::string::npos);
+  EXPECT_EQ(html.find("<h2>Arms</h2>"), std::string::npos);
+}
+
 TEST(Html, SaysWhereItIsFrom) {
   const std::string html = to_html(comparison());
   for (const char* text :

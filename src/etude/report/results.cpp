@@ -21,11 +21,13 @@ std::map<std::string, double> last_values(const RunRecord& run) {
   return values;
 }
 
+/// Ordinary ones.
 std::vector<ArmInfo> arms_of(const Comparison& comparison) {
   auto arms = comparison.arms;
   for (const auto& run : comparison.runs)
     if (std::none_of(arms.begin(), arms.end(), [&](const ArmInfo& a) { return a.name == run.arm; }))
       arms.push_back({run.arm, ""});
+  std::erase_if(arms, [&](const ArmInfo& a) { return comparison.claims.experiment(a.name); });
   return arms;
 }
 
@@ -73,6 +75,29 @@ std::optional<Interval> over_items(const Comparison& comparison, const std::stri
   items.reserve(sums.size());
   for (const auto& [item, sum] : sums) items.push_back({sum.value / sum.n, sum.weight / sum.n});
   return bootstrap_interval(items, 0);
+}
+
+ArmResult arm_result(const Comparison& comparison, const std::string& arm, const std::string& name,
+                     const std::string& description) {
+  ArmResult result{name, description, {}, std::nullopt};
+  for (const auto& run : comparison.runs)
+    if (run.arm == arm && run.finished) result.seeds.push_back({run.seed, run.key, last_values(run), run.cost});
+  std::sort(result.seeds.begin(), result.seeds.end(), [](const auto& a, const auto& b) { return a.seed < b.seed; });
+  return result;
+}
+
+/// The experiments that have finished runs, in the order of the claims.
+std::vector<ExperimentResult> experiments_of(const Comparison& comparison) {
+  std::vector<ExperimentResult> all;
+  for (const auto& e : comparison.claims.experiments) {
+    ExperimentResult result{e.id, e.about, e.inject, "", e.nproc, {}};
+    for (const auto& word : e.set) result.set += (result.set.empty() ? "" : " ") + word;
+    for (const auto& arm : e.arms)
+      if (ArmResult one = arm_result(comparison, arm + "@" + e.id, arm, ""); !one.seeds.empty())
+        result.arms.push_back(std::move(one));
+    if (!result.arms.empty()) all.push_back(std::move(result));
+  }
+  return all;
 }
 
 std::map<int64_t, double> by_seed(const ArmResult& arm, const std::string& metric) {
@@ -222,6 +247,19 @@ ArmResult read_arm(const JsonObject& json) {
   return arm;
 }
 
+Json experiment_json(const ExperimentResult& e) {
+  Json arms = Json::array();
+  for (const auto& arm : e.arms) arms.push_back(arm_json(arm));
+  return {{"id", e.id}, {"about", e.about}, {"nproc", e.nproc}, {"inject", e.inject}, {"set", e.set}, {"arms", arms}};
+}
+
+ExperimentResult read_experiment(const JsonObject& json) {
+  ExperimentResult e{json.string("id"),  json.string("about"),  json.string("inject"),
+                     json.string("set"), json.integer("nproc"), {}};
+  for (const auto& arm : json.objects("arms")) e.arms.push_back(read_arm(arm));
+  return e;
+}
+
 /// Text that can't end a cell, a line or a paragraph of Markdown.
 std::string markdown(std::string_view text) {
   std::string result;
@@ -254,10 +292,7 @@ std::string arms_table(const Results& results) {
     text.append("| ").append(bold).append(markdown(row.name)).append(bold);
     text.append(" | ").append(row.value_text).append(" |");
     if (!results.reference.empty()) text += " " + row.difference_text + " |";
-    for (const auto& column : cost_columns()) {
-      const auto found = row.cost.find(std::string(column.name));
-      text += " " + (found == row.cost.end() ? "–" : column.text(found->second)) + " |";
-    }
+    for (const auto& column : cost_columns()) text += " " + cost_text(row.cost, column) + " |";
     text += "\n";
   }
   return text;
@@ -274,16 +309,30 @@ std::string verdicts_table(const Results& results) {
   return text;
 }
 
-std::string simulation_table(const NumberTable& table) {
-  std::string text = "Simulated: " + markdown(table.title) + ".\n\n|";
-  for (const auto& column : table.columns) text += " " + markdown(column) + " |";
+std::string plain_table(const std::vector<std::string>& columns, const std::vector<std::vector<std::string>>& rows) {
+  std::string text = "|";
+  for (const auto& column : columns) text += " " + markdown(column) + " |";
   text += "\n|";
-  for (size_t i = 0; i < table.columns.size(); ++i) text += "---|";
+  for (size_t i = 0; i < columns.size(); ++i) text += "---|";
   text += "\n";
-  for (const auto& row : cells(table)) {
+  for (const auto& row : rows) {
     text += "|";
-    for (const auto& cell : row) text += " " + cell + " |";
+    for (const auto& cell : row) text += " " + markdown(cell) + " |";
     text += "\n";
+  }
+  return text;
+}
+
+std::string simulation_table(const NumberTable& table) {
+  return "Simulated: " + markdown(table.title) + ".\n\n" + plain_table(table.columns, cells(table));
+}
+
+std::string experiments_tables(const Results& results) {
+  std::string text;
+  for (const auto& experiment : results.experiments) {
+    const ExperimentTable table = experiment_table(experiment);
+    text += "\nExperiment " + markdown(table.title) + " (`" + table.conditions + "`; " + std::string(kExperimentNote) +
+            ").\n\n" + plain_table(table.columns, table.rows);
   }
   return text;
 }
@@ -315,14 +364,12 @@ Results summarise(const Comparison& comparison) {
   results.claims_sha256 = comparison.claims.sha256;
   results.verdicts = comparison.verdicts;
   for (const auto& info : arms) {
-    ArmResult arm{info.name, info.description, {}, std::nullopt};
-    for (const auto& run : comparison.runs)
-      if (run.arm == info.name && run.finished) arm.seeds.push_back({run.seed, run.key, last_values(run), run.cost});
-    std::sort(arm.seeds.begin(), arm.seeds.end(), [](const auto& a, const auto& b) { return a.seed < b.seed; });
+    ArmResult arm = arm_result(comparison, info.name, info.name, info.description);
     if (!results.reference.empty() && info.name != results.reference)
       arm.items = over_items(comparison, info.name, results.reference);
     results.arms.push_back(std::move(arm));
   }
+  results.experiments = experiments_of(comparison);
   return results;
 }
 
@@ -359,6 +406,37 @@ const std::vector<CostColumn>& cost_columns() {
                                                   {"bytes", "bytes sent", bytes_text},
                                                   {"messages", "messages", count_text}};
   return columns;
+}
+
+const CostColumn& idle_column() {
+  static const CostColumn column = {"idle_seconds", "idle", seconds_text};
+  return column;
+}
+
+std::string cost_text(const std::map<std::string, double>& cost, const CostColumn& column) {
+  const auto found = cost.find(std::string(column.name));
+  return found == cost.end() ? "–" : column.text(found->second);
+}
+
+ExperimentTable experiment_table(const ExperimentResult& experiment) {
+  ExperimentTable table{experiment.id + ": " + experiment.about,
+                        "--nproc " + std::to_string(experiment.nproc) +
+                            (experiment.inject.empty() ? "" : " --inject " + experiment.inject) +
+                            (experiment.set.empty() ? "" : " " + experiment.set),
+                        {"arm", "seeds"},
+                        {}};
+  const std::vector<CostColumn> columns = {{"seconds", "time", seconds_text},
+                                           idle_column(),
+                                           {"bytes", "bytes sent", bytes_text},
+                                           {"messages", "messages", count_text}};
+  for (const auto& column : columns) table.columns.emplace_back(column.heading);
+  for (const auto& arm : experiment.arms) {
+    const auto cost = mean_cost(arm);
+    std::vector<std::string> row = {arm.name, std::to_string(arm.seeds.size())};
+    for (const auto& column : columns) row.push_back(cost_text(cost, column));
+    table.rows.push_back(std::move(row));
+  }
+  return table;
 }
 
 std::string measured_text(const Verdict& v) {
@@ -409,6 +487,7 @@ std::string to_json(const Results& results) {
       {"arms", Json::array()}};
   for (const auto& v : results.verdicts) json["verdicts"].push_back(verdict_json(v));
   for (const auto& arm : results.arms) json["arms"].push_back(arm_json(arm));
+  for (const auto& e : results.experiments) json["experiments"].push_back(experiment_json(e));
   return json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
@@ -432,6 +511,7 @@ Results parse_results(std::string_view text, const std::string& name) {
   results.reference = json.string("reference");
   for (const auto& v : json.objects("verdicts")) results.verdicts.push_back(read_verdict(v));
   for (const auto& arm : json.objects("arms")) results.arms.push_back(read_arm(arm));
+  for (const auto& e : json.objects("experiments")) results.experiments.push_back(read_experiment(e));
   return results;
 }
 
@@ -452,7 +532,8 @@ std::vector<std::vector<std::string>> cells(const NumberTable& table) {
 }
 
 std::string results_table(const Results& results) {
-  std::string text = arms_table(results);
+  std::string text = results.arms.empty() ? "" : arms_table(results);
+  text += experiments_tables(results);
   if (!results.verdicts.empty()) text += "\n" + verdicts_table(results);
   for (const auto& v : results.verdicts)
     if (v.simulation) text += "\n" + simulation_table(*v.simulation);

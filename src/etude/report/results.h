@@ -45,14 +45,22 @@ struct ArmResult {
   std::optional<Interval> items;  ///< of the difference to the reference, over the items of the evaluation
 };
 
+/// The arms of an experiment; their means are not those of ordinary runs.
+struct ExperimentResult {
+  std::string id, about, inject, set;  ///< set: with blanks between
+  int64_t nproc = 0;
+  std::vector<ArmResult> arms;  ///< named as in ordinary tables
+};
+
 /// The last full comparison, per seed.
 struct Results {
   std::string method, profile, date, commit, command;
   Machine machine;
   MetricStyle metric;
-  std::string reference;      ///< the arm that differences are taken from; empty if there is one arm only
-  std::string claims_sha256;  ///< of the claims file that the verdicts were made with
-  std::vector<ArmResult> arms;
+  std::string reference;        ///< the arm that differences are taken from; empty if there is one arm only
+  std::string claims_sha256;    ///< of the claims file that the verdicts were made with
+  std::vector<ArmResult> arms;  ///< ordinary ones
+  std::vector<ExperimentResult> experiments;
   std::vector<Verdict> verdicts;
 };
 
@@ -77,6 +85,21 @@ struct CostColumn {
   std::string (*text)(double);
 };
 const std::vector<CostColumn>& cost_columns();
+/// The value of a column, or a dash.
+std::string cost_text(const std::map<std::string, double>& cost, const CostColumn& column);
+/// What a rank waited for others: no cost of a run in one process.
+const CostColumn& idle_column();
+
+/// An experiment as a table of text.
+struct ExperimentTable {
+  std::string title;                           ///< "straggler: 8 ranks, one of them slow"
+  std::string conditions;                      ///< "--nproc 8 --inject rank:7:slow=10 seed=1", as for etude run
+  std::vector<std::string> columns;            ///< "arm", "seeds", ...
+  std::vector<std::vector<std::string>> rows;  ///< means over seeds
+};
+ExperimentTable experiment_table(const ExperimentResult& experiment);
+/// What is to be known when reading such tables.
+inline constexpr std::string_view kExperimentNote = "means over seeds; idle: waiting for other ranks, their median";
 
 /// "+0.041 [+0.035, +0.047] nats, margin 0.02, 5 seeds", or why there is nothing to judge.
 std::string measured_text(const Verdict& verdict);

@@ -125,6 +125,42 @@ TEST(ResultsFile, SurvivesToTheBit) {
   EXPECT_EQ(to_json(read_results(folder.at("results.json"))), text);
 }
 
+TEST(Summary, KeepsExperimentsApart) {
+  Comparison c = comparison();
+  const Results ordinary = summarise(c);
+  testing::add_experiment(c.claims, c.runs);
+  c.claims.experiments.push_back({"never", "was not run", {"ours"}, 2, "", {}, {}, ""});
+  const Results results = summarise(c);
+  ASSERT_EQ(results.arms.size(), ordinary.arms.size());
+  for (size_t i = 0; i < results.arms.size(); ++i) EXPECT_EQ(results.arms[i].seeds.size(), 3u);
+  ASSERT_EQ(results.experiments.size(), 1u);
+  const ExperimentTable table = experiment_table(results.experiments[0]);
+  EXPECT_EQ(table.title, "slow: one rank is | slow");
+  EXPECT_EQ(table.conditions, "--nproc 2 --inject rank:1:slow=10 stop=\"2 steps\"");
+  EXPECT_EQ(table.columns, (std::vector<std::string>{"arm", "seeds", "time", "idle", "bytes sent", "messages"}));
+  EXPECT_EQ(table.rows,
+            (std::vector<std::vector<std::string>>{{"ours", "1", "8.00\u00a0s", "1.50\u00a0s", "3.00\u00a0kB", "–"},
+                                                   {"base", "1", "8.00\u00a0s", "6.00\u00a0s", "3.00\u00a0kB", "–"}}));
+  const std::string card = results_table(results), before = results_table(ordinary);
+  EXPECT_EQ(card.substr(0, card.find("\nExperiment")), before.substr(0, before.find("\n| claim"))) << "the arms' table";
+  EXPECT_NE(
+      card.find("\nExperiment slow: one rank is \\| slow (`--nproc 2 --inject rank:1:slow=10 stop=\"2 steps\"`; "),
+      std::string::npos)
+      << card;
+  EXPECT_NE(card.find("\n| base | 1 | 8.00\u00a0s | 6.00\u00a0s | 3.00\u00a0kB | – |\n"), std::string::npos) << card;
+}
+
+TEST(ResultsFile, ExperimentsSurviveAndMayBeAbsent) {
+  Comparison c = comparison();
+  EXPECT_EQ(to_json(summarise(c)).find("experiments"), std::string::npos) << "as files were before there were any";
+  EXPECT_TRUE(parse_results(to_json(summarise(c)), "r").experiments.empty());
+  testing::add_experiment(c.claims, c.runs);
+  const Results results = summarise(c), again = parse_results(to_json(results), "r");
+  EXPECT_EQ(to_json(again), to_json(results));
+  EXPECT_EQ(results_table(again), results_table(results));
+  EXPECT_EQ(again.experiments.at(0).arms.at(1).seeds.at(0).cost.at("idle_seconds"), 6.0);
+}
+
 TEST(ResultsFile, UnpairedVerdictsSurviveToo) {
   Comparison c = comparison();
   c.runs.clear();
@@ -199,13 +235,15 @@ TEST(Terminal, TablesFitTheirWidth) {
   c.verdicts[0].note = "And so is this one, which says what to keep in mind: a word, and a word, and another word.";
   for (auto& r : c.runs)
     r.cost = {{"seconds", 125}, {"peak_bytes", 3e8}, {"flops", 2e12}, {"bytes", 4e7}, {"messages", 5600}};
+  testing::add_experiment(c.claims, c.runs);
   const Results results = summarise(c);
   for (const int width : {40, 60, 80, 120})
     for (const bool unicode : {true, false}) {
       const TableStyle style{width, unicode, false};
-      const std::string text = arms_text(results, style) + verdicts_text(results.verdicts, style);
+      const std::string text = arms_text(results, style) + experiments_text(results.experiments, style) +
+                               verdicts_text(results.verdicts, style);
       EXPECT_LE(widest(text), width) << text;
-      for (const char* word : {"ours", "base", "min", "messages", "inconclusive", "better:"})
+      for (const char* word : {"ours", "base", "min", "messages", "inconclusive", "better:", "slow:", "idle"})
         EXPECT_NE(text.find(word), std::string::npos) << word << text;
       const bool ascii =
           std::all_of(text.begin(), text.end(), [](char byte) { return byte == '\n' || (byte >= ' ' && byte < 127); });

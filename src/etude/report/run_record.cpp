@@ -1,6 +1,7 @@
 #include "etude/report/run_record.h"
 
 #include <cmath>
+#include <filesystem>
 #include <limits>
 
 #include "etude/base/config.h"
@@ -22,6 +23,13 @@ std::string base_name(const std::string& path) {
 std::string parent_name(const std::string& path) {
   const auto slash = path.find_last_of('/', path.find_last_not_of('/'));
   return slash == std::string::npos ? "" : base_name(path.substr(0, slash));
+}
+
+/// "@straggler" of a run whose arm's folder lies in "@straggler-<digits>"; "" of an ordinary one.
+std::string experiment_suffix(const std::string& directory) {
+  const std::filesystem::path run = std::filesystem::absolute(directory + "/").lexically_normal().parent_path();
+  const std::string folder = run.parent_path().parent_path().filename().string();
+  return folder.starts_with('@') ? folder.substr(0, folder.rfind('-')) : "";
 }
 
 Counters read_counters(const JsonObject& line) {
@@ -110,7 +118,8 @@ void find_runs(const std::string& path, int depth, std::vector<std::string>& fou
     found.push_back(path);
   } else if (depth > 0) {
     for (const auto& name : file::list(path))
-      if (file::is_directory(path + "/" + name)) find_runs(path + "/" + name, depth - 1, found);
+      if (file::is_directory(path + "/" + name))
+        find_runs(path + "/" + name, name.starts_with('@') ? depth : depth - 1, found);
   }
 }
 
@@ -138,6 +147,13 @@ void parse_metrics(std::string_view text, const std::string& name, RunRecord& in
   each_json_line(text, name, [&](const JsonObject& line) { add_line(line, into); });
 }
 
+std::string_view experiment_id(std::string_view arm) {
+  const auto at = arm.find('@');
+  return at == std::string_view::npos ? std::string_view() : arm.substr(at + 1);
+}
+
+std::string_view ordinary_arm(std::string_view arm) { return arm.substr(0, arm.find('@')); }
+
 RunRecord read_run(const std::string& directory) {
   if (!is_run(directory))
     throw Error(Code::checkpoint, "no run in '" + directory + "'", directory,
@@ -148,6 +164,7 @@ RunRecord read_run(const std::string& directory) {
   if (const auto path = directory + "/metrics.jsonl"; file::exists(path)) parse_metrics(file::read(path), path, record);
   if (const auto path = directory + "/result.json"; file::exists(path)) read_result(path, record);
   read_rows(directory + "/rows", record);
+  record.arm += experiment_suffix(directory);
   return record;
 }
 

@@ -5,6 +5,7 @@
 //                                      metrics.jsonl   one JSON object a line (docs/formats.md)
 //                                      result.json     written last; absent while the run is partial
 //                                      rows/<evaluation>.jsonl   a value per item of the last evaluation
+//   runs/@<experiment>-<digits>/<method>-<arm>/...     the same, of an experiment (claims.h)
 //
 // These files come from other machines and from processes that died while writing: only a torn last
 // line is forgiven, everything else malformed is an Error that names file and line.
@@ -43,7 +44,8 @@ struct ItemValue {
 };
 
 struct RunRecord {
-  std::string method, arm, profile, key, directory;
+  std::string method, profile, key, directory;
+  std::string arm;  ///< "noloco"; "noloco@straggler" for a run of an experiment
   int64_t seed = 0;
   bool finished = false;
   std::vector<Counters> points;                        ///< counters at each line of metrics.jsonl
@@ -61,11 +63,16 @@ struct RunRecord {
   double last(std::string_view metric) const;
 };
 
+/// "straggler" of the arm "noloco@straggler"; "" of an ordinary arm.
+std::string_view experiment_id(std::string_view arm);
+/// "noloco" of both.
+std::string_view ordinary_arm(std::string_view arm);
+
 /// Reads a run directory. Errors: Code::checkpoint naming file and line.
 RunRecord read_run(const std::string& directory);
 
-/// The run directories at or up to two levels below `path`, sorted: `path` may be a run, an arm's
-/// folder or `runs` itself.
+/// The run directories at or up to two levels below `path`, and those of experiments, sorted: `path` may be a run, an
+/// arm's folder, an experiment's or `runs` itself.
 std::vector<std::string> run_directories(const std::string& path);
 
 /// Adds the lines of a metrics file. `name` stands in errors. A last line without its end that does

@@ -145,6 +145,25 @@ TEST(RunRecords, AreFoundAtThreeDepths) {
   EXPECT_TRUE(run_directories(folder.at("none")).empty());
 }
 
+TEST(RunRecords, OfExperimentsAreFoundAndNamedByTheirFolder) {
+  const TestFolder folder;
+  for (const char* run : {"runs/@one-slow-0a1b2c3d/toy-ours/k-s1", "runs/toy-ours/k-s1"})
+    folder.write(std::string(run) + "/result.json", kResult);
+  const std::string rehearsed = folder.at("runs/@one-slow-0a1b2c3d/toy-ours/k-s1"),
+                    ordinary = folder.at("runs/toy-ours/k-s1");
+  const std::vector<std::string> all = {rehearsed, ordinary};
+  EXPECT_EQ(run_directories(folder.at("runs")), all);
+  EXPECT_EQ(run_directories(folder.at("runs/@one-slow-0a1b2c3d")), (std::vector<std::string>{rehearsed}));
+  const std::string arm = read_run(ordinary).arm;
+  for (const std::string& spelled :
+       {rehearsed, rehearsed + "/", folder.at("runs/@one-slow-0a1b2c3d/./toy-ours/../toy-ours/k-s1")})
+    EXPECT_EQ(read_run(spelled).arm, arm + "@one-slow") << spelled;
+  EXPECT_EQ(experiment_id(arm + "@one-slow"), "one-slow");
+  EXPECT_EQ(ordinary_arm(arm + "@one-slow"), arm);
+  EXPECT_EQ(experiment_id(arm), "");
+  EXPECT_EQ(ordinary_arm(arm), arm);
+}
+
 /// Arms as they lie on disk: what `loss` says for each seed.
 void write_arm(const TestFolder& folder, const std::string& arm, const std::vector<double>& loss) {
   for (size_t seed = 0; seed < loss.size(); ++seed) {

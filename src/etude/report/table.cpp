@@ -18,6 +18,11 @@ std::string shown(std::string_view text, const TableStyle& style) {
   return style.unicode ? std::string(text) : plain(text);
 }
 
+void make_shown(Columns& table, const TableStyle& style) {
+  for (auto& column : table)
+    for (auto& cell : column) cell = shown(printable(cell), style);
+}
+
 std::string repeat(std::string_view text, int times) {
   std::string result;
   for (int i = 0; i < times; ++i) result += text;
@@ -120,21 +125,33 @@ std::string arms_text(const Results& results, const TableStyle& style) {
   }
   Columns quality = {arm, seeds, value}, cost = {arm};
   if (!results.reference.empty()) quality.push_back(difference);
-  for (const auto& [name, heading, text] : cost_columns()) {
-    std::vector<std::string> column = {std::string(heading)};
-    for (const auto& row : rows) {
-      const auto found = row.cost.find(std::string(name));
-      column.push_back(found == row.cost.end() ? "–" : text(found->second));
-    }
+  for (const auto& kind : cost_columns()) {
+    std::vector<std::string> column = {std::string(kind.heading)};
+    for (const auto& row : rows) column.push_back(cost_text(row.cost, kind));
     cost.push_back(std::move(column));
   }
-  for (auto* table : {&quality, &cost})
-    for (auto& column : *table)
-      for (auto& cell : column) cell = shown(printable(cell), style);
+  for (auto* table : {&quality, &cost}) make_shown(*table, style);
   Columns whole = quality;
   whole.insert(whole.end(), cost.begin() + 1, cost.end());
   if (width_of(whole) <= style.width) return render(whole, style);
   return rendered_in_parts(quality, style) + "\n" + rendered_in_parts(cost, style);
+}
+
+std::string experiments_text(const std::vector<ExperimentResult>& experiments, const TableStyle& style) {
+  std::string text;
+  for (const auto& experiment : experiments) {
+    const ExperimentTable table = experiment_table(experiment);
+    Columns columns;
+    for (size_t c = 0; c < table.columns.size(); ++c) {
+      columns.push_back({table.columns[c]});
+      for (const auto& row : table.rows) columns.back().push_back(row[c]);
+    }
+    make_shown(columns, style);
+    const std::string heading = table.title + " (" + table.conditions + "; " + std::string(kExperimentNote) + ")";
+    text += (text.empty() ? "" : "\n") + wrapped(shown(printable(heading), style), style.width, 0) + "\n" +
+            rendered_in_parts(columns, style);
+  }
+  return text;
 }
 
 std::string verdicts_text(const std::vector<Verdict>& verdicts, const TableStyle& style) {

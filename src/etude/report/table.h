@@ -16,6 +16,8 @@ struct TableStyle {
 
 /// Arms: metric, paired difference to the reference, cost.
 std::string arms_text(const Results& results, const TableStyle& style);
+/// A table of cost for each experiment.
+std::string experiments_text(const std::vector<ExperimentResult>& experiments, const TableStyle& style);
 /// Claims: mark, verdict, sentence, numbers.
 std::string verdicts_text(const std::vector<Verdict>& verdicts, const TableStyle& style);
 

@@ -46,4 +46,14 @@ inline Claims claims(const std::string& margin) {
       "claims.toml");
 }
 
+/// Adds the experiment "slow" of both arms, with one finished run of each, in which ours waited 1.5 s and base 6 s.
+inline void add_experiment(Claims& claims, std::vector<RunRecord>& runs) {
+  claims.experiments.push_back(
+      {"slow", "one rank is | slow", {"ours", "base"}, 2, "rank:1:slow=10", {"stop=\"2 steps\""}, {}, ""});
+  for (const auto& [arm, idle] : {std::pair{"ours@slow", 1.5}, {"base@slow", 6.0}}) {
+    runs.push_back(run(arm, 0, {9}));
+    runs.back().cost = {{"seconds", 8.0}, {"idle_seconds", idle}, {"bytes", 3000.0}};
+  }
+}
+
 }  // namespace etude::report::testing

@@ -102,7 +102,7 @@ std::vector<Row> finished(const std::map<int64_t, Row>& rows, double replicas) {
 }  // namespace
 
 static constexpr std::array kShown = {Unit::samples,  Unit::tokens, Unit::epochs,    Unit::flops,  Unit::bytes,
-                               Unit::messages, Unit::rounds, Unit::env_steps, Unit::seconds};
+                                      Unit::messages, Unit::rounds, Unit::env_steps, Unit::seconds};
 
 std::string MetricLine::json() const {
   nlohmann::ordered_json line;
@@ -110,8 +110,7 @@ std::string MetricLine::json() const {
   line["stage"] = stage;
   line["kind"] = kind;
   line["step"] = counters.step();
-  for (Unit unit : kShown)
-    line[std::string(unit_name(unit))] = counters[unit];
+  for (Unit unit : kShown) line[std::string(unit_name(unit))] = counters[unit];
   line["values"] = nlohmann::ordered_json::object();
   for (const auto& [name, value] : values) line["values"][name] = value;
   // NaN and infinity become null: JSON has neither.

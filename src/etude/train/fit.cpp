@@ -87,8 +87,9 @@ void Trainer::make_replica(int index) {
       throw Error(Code::config, "learner '" + spec.name + "' holds no parameter", "stage " + stage_.name,
                   "see the names that `etude check` prints");
     Technique* const sharded = group_ ? owner(Slot::optimizer) : nullptr;
-    learner.optimizer = sharded ? make_optimizer(spec.optimizer, sharded->kept(learner.parameters, *group_), learner.parameters)
-                                : make_optimizer(spec.optimizer, learner.parameters);
+    learner.optimizer =
+        sharded ? make_optimizer(spec.optimizer, sharded->kept(learner.parameters, *group_), learner.parameters)
+                : make_optimizer(spec.optimizer, learner.parameters);
   }
   replicas_.push_back(std::move(replica));
 }

@@ -86,18 +86,19 @@ class Trainer {
   struct Due {
     enum class Kind { training, evaluation, saving, closing } kind;
     Saving saving = Saving::periodic;
-    std::string milestone = {};                     ///< its place
-    std::map<std::string, double> values = {};      ///< of a line, where each rank knows them
-    Snapshot snapshot = {};                         ///< what belongs to no replica
-    Counters counters = {};                         ///< then, as this rank counts
-    int64_t number = 0;                             ///< the same on all ranks
+    std::string milestone = {};                        ///< its place
+    std::map<std::string, double> values = {};         ///< of a line, where each rank knows them
+    Snapshot snapshot = {};                            ///< what belongs to no replica
+    Counters counters = {};                            ///< then, as this rank counts
+    int64_t number = 0;                                ///< the same on all ranks
     std::map<int, std::map<int, Portion>> parts = {};  ///< by replica, by rank
-    std::map<int, Counters> moved = {};             ///< what each rank has counted since it began, by rank
-    std::set<int> heard = {};                       ///< ranks whose parts are here, or will not come
+    std::map<int, Counters> moved = {};                ///< what each rank has counted since it began, by rank
+    std::set<int> heard = {};                          ///< ranks whose parts are here, or will not come
   };
   /// Counters of which each rank counts its own only; what is moved, not what is trained on.
   static constexpr std::array kMovedByEach = {Unit::bytes, Unit::messages, Unit::rounds, Unit::env_steps};
-  static constexpr int64_t kMostPending = 16;
+  static constexpr size_t kMostKept = 16;
+  static constexpr int64_t kMostCheckpoints = 2;
   void announce(Due due, const std::function<Portion(Replica&)>& part_of);
   void send_parts(const Due& due);
   void take_parts(Due& due, int from, const std::vector<Tensor>& message);
@@ -105,7 +106,9 @@ class Trainer {
   /// Writes what is due, in order, as far as the parts are there.
   void settle();
   void settle_next();  ///< waits for it
+  void keep_few();
   void finish_and_tell(Due& due);
+  void tell_settled(const Due& due);
   void finish(Due& due);
   void finish_training(const Due& due);
   void finish_evaluation(const Due& due);
@@ -118,6 +121,7 @@ class Trainer {
   void follow_the_lead();
   void take_what_is_settled();
   void take_the_lead();
+  int first_in_line() const;
   std::set<std::pair<std::string, int64_t>> read_metrics_back();
   int rank() const { return links_ ? links_->rank() : 0; }
   bool is_head(const Replica& replica) const;
@@ -133,9 +137,11 @@ class Trainer {
   Portion nets_of(const Replica& replica) const;
   Portion books_of(Replica& replica) const;
   bool restore();
+  bool rejoin();
+  void welcome_those_that_return();
   std::optional<Snapshot> load();
-  void send_start(const std::optional<Snapshot>& found) const;
-  bool receive_start(std::optional<Snapshot>& found) const;
+  void send_begin(int other, const std::optional<Snapshot>& found, const std::string& tag) const;
+  bool receive_begin(std::optional<Snapshot>& found, const std::string& tag) const;
   std::string identity() const;
   void revive(Snapshot& found) const;
   void check_origin(const Snapshot& found) const;
@@ -157,9 +163,9 @@ class Trainer {
   const Surroundings& around_;
   Links* links_;  ///< null: one process
   Layout layout_;
-  std::optional<RankGroup> group_;                   ///< several ranks share the one replica that is here
-  std::optional<Error> held_;                        ///< what stops this rank when the others have been told
-  std::optional<GradientSync> gradient_sync_;        ///< of that one, where no technique owns Slot::sync
+  std::optional<RankGroup> group_;                  ///< several ranks share the one replica that is here
+  std::optional<Error> held_;                       ///< what stops this rank when the others have been told
+  std::optional<GradientSync> gradient_sync_;       ///< of that one, where no technique owns Slot::sync
   std::vector<std::unique_ptr<Replica>> replicas_;  ///< those that are here
   size_t trainable_ = 0;  ///< parameters of one replica that require gradients, of all its nets
   std::map<std::string, std::shared_ptr<Net>> frozen_;
@@ -168,9 +174,10 @@ class Trainer {
   Counters counters_;
   Counters counting_;  ///< of the step that is being taken: counters_ are those before it, for every replica alike
   RankPeers peers_;
-  Traffic counted_;     ///< traffic that the counters hold already
-  Counters begun_with_;  ///< at the start of this process
-  int lead_ = 0;         ///< the rank that writes
+  Traffic counted_;                         ///< traffic that the counters hold already
+  Counters begun_with_;                     ///< at the start of this process
+  int lead_ = 0;                            ///< the rank that writes
+  std::set<std::pair<int, int>> welcomed_;  ///< ranks that have returned, and how often
   int64_t announced_ = 0;
   std::deque<Due> pending_;  ///< announced and, as far as this rank knows, not written yet
   std::optional<Checkpoints> checkpoints_;

@@ -146,12 +146,17 @@ void warn_of_changed_data(const std::string& directory, const Recipe& recipe, co
 /// Rank 0 knows whether a run is finished already, and tells the others. Errors: Code::comms when it has gone.
 bool agree_that_it_is_finished(Links& links, bool finished) {
   const std::string tag = "broadcast/finished";
+  if (links.returned(links.rank()) > 0) return false;  // the others are at work
   if (links.rank() == 0) {
     for (int other = 1; other < links.size(); ++other) links.send(other, tag, {torch::tensor(finished)});
     return finished;
   }
   const auto told = links.receive_patiently(0, tag);
-  return told ? told->at(0).item<bool>() : false;  // it has gone: whoever leads next begins where it was
+  if (!told) return false;  // it has gone: whoever leads next begins where it was
+  if (told->size() != 1 || told->front().numel() != 1)
+    throw Error(Code::comms, "rank 0 sent something else than whether the run is finished",
+                "rank " + std::to_string(links.rank()), "all ranks must run the same version");
+  return told->front().item<bool>();
 }
 
 /// Messages go to the run's log.txt as long as this lives.
@@ -318,7 +323,8 @@ class Writing {
 Outcome run_recipe(const Recipe& recipe, const Registry& registry, const RunSettings& settings) {
   Outcome outcome;
   outcome.directory = run_directory(recipe, settings.out);
-  const bool alone = !settings.links, leads = alone || settings.links->rank() == 0;
+  const bool alone = !settings.links,
+             leads = alone || (settings.links->rank() == 0 && settings.links->returned(0) == 0);
   if (leads && !settings.fresh && is_finished(outcome.directory)) {
     read_result(outcome.directory, outcome);
     warn_of_changed_data(outcome.directory, recipe, registry);

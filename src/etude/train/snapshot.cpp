@@ -164,8 +164,8 @@ void Trainer::finish_saving(Due& due) {
     }
     for (const auto& [from, part] : found->second)
       for (const auto& [name, value] : part.tensors) ordered.emplace_back(replica_prefix(r) + name, value);
-    replicas.push_back({{"store", found->second.begin()->second.host.at("store")},
-                        {"books", merged_books(found->second).host()}});
+    replicas.push_back(
+        {{"store", found->second.begin()->second.host.at("store")}, {"books", merged_books(found->second).host()}});
   }
   take("shared/");
   made.tensors = std::move(ordered);
@@ -201,13 +201,16 @@ std::optional<Snapshot> Trainer::load() {
 
 bool Trainer::restore() {
   std::optional<Snapshot> found;
-  while (links_ && !leads() && !receive_start(found)) follow_the_lead();
+  if (links_ && links_->returned(rank()) > 0) return rejoin();
+  while (links_ && !leads() && !receive_begin(found, kStart)) follow_the_lead();
   if (leads()) found = load();
   const std::string place = around_.directory + "/checkpoints" + (found ? ", step " + std::to_string(found->step) : "");
   try {
     if (found) check_origin(*found);
     if (found) revive(*found);
-    if (links_ && leads()) send_start(found);
+    if (links_ && leads())
+      for (int other = 0; other < layout_.ranks(); ++other)
+        if (other != rank()) send_begin(other, found, kStart);
     if (!found) return false;
     take_over(*found);
   } catch (const nlohmann::json::exception& error) {
@@ -244,35 +247,32 @@ void Trainer::revive(Snapshot& found) const {
   }
 }
 
-/// The leading rank gives every other what it needs to begin; all find out whether they train the same.
-void Trainer::send_start(const std::optional<Snapshot>& found) const {
+/// What another rank needs to begin; it finds out whether it trains the same.
+void Trainer::send_begin(int other, const std::optional<Snapshot>& found, const std::string& tag) const {
   if (found && !found->loaded_segments.empty())
     throw Error(Code::config, "the checkpoint holds a memory that grows, which can't be kept over ranks", "",
                 "go on in one process");
-  for (int other = 0; other < layout_.ranks(); ++other) {
-    if (other == rank()) continue;
-    nlohmann::json head = {{"recipe", identity()}, {"host", nullptr}, {"names", nlohmann::json::array()}};
-    std::vector<Tensor> message = {Tensor()};
-    if (found) {
-      head["step"] = found->step;
-      head["host"] = found->host;
-      const auto [first, last] = layout_.hosted(other);
-      for (const auto& [name, value] : found->tensors) {
-        const std::optional<int> replica = replica_of(name);
-        if (replica && (*replica < first || *replica >= last)) continue;
-        head["names"].push_back(name);
-        message.push_back(value);
-      }
+  nlohmann::json head = {{"recipe", identity()}, {"host", nullptr}, {"names", nlohmann::json::array()}};
+  std::vector<Tensor> message = {Tensor()};
+  if (found) {
+    head["step"] = found->step;
+    head["host"] = found->host;
+    const auto [first, last] = layout_.hosted(other);
+    for (const auto& [name, value] : found->tensors) {
+      const std::optional<int> replica = replica_of(name);
+      if (replica && (*replica < first || *replica >= last)) continue;
+      head["names"].push_back(name);
+      message.push_back(value);
     }
-    message.front() = as_tensor(head);
-    links_->send(other, kStart, message);
   }
+  message.front() = as_tensor(head);
+  links_->send(other, tag, message);
 }
 
 /// False when the leading rank has died before it could tell. Errors: Code::comms when it does not answer,
 /// Code::config when it trains something else.
-bool Trainer::receive_start(std::optional<Snapshot>& found) const {
-  const auto message = links_->receive_patiently(lead_, kStart);
+bool Trainer::receive_begin(std::optional<Snapshot>& found, const std::string& tag) const {
+  const auto message = links_->receive_patiently(lead_, tag);
   if (!message && !links_->present(lead_)) return false;
   if (!message || message->empty()) throw links_->missing(lead_);
   const nlohmann::json head = from_tensor(message->front(), lead_);
@@ -287,6 +287,23 @@ bool Trainer::receive_start(std::optional<Snapshot>& found) const {
   size_t next = 1;
   for (const nlohmann::json& name : head.at("names"))
     found->tensors.emplace_back(name.get<std::string>(), message->at(next++));
+  return true;
+}
+
+/// This rank has died and was started again while the others are at work: it goes on where the leading one stands.
+bool Trainer::rejoin() {
+  const std::string place = std::to_string(rank()) + "." + std::to_string(links_->returned(rank()));
+  std::optional<Snapshot> found;
+  do {
+    lead_ = first_in_line();
+    if (leads())
+      throw Error(Code::comms, "there is nobody left to return to", "rank " + std::to_string(rank()),
+                  "start all ranks again: the same command goes on from the last checkpoint");
+    links_->send(lead_, "rejoin/" + place, {});
+  } while (!receive_begin(found, "rejoin/welcome-" + place));
+  take_over(*found);
+  announced_ = found->host.at("announced").get<int64_t>();
+  saved_at_ = counters_.step();
   return true;
 }
 

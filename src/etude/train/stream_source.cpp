@@ -42,8 +42,8 @@ class StreamSource : public Source {
       int64_t& other = step.other(r).store().integer(taken_key_);
       if (other != taken)
         throw Error(Code::config,
-                    "replica " + std::to_string(first) + " drew " + std::to_string(taken) + " samples in a step and replica " + std::to_string(r) +
-                        " drew " + std::to_string(other),
+                    "replica " + std::to_string(first) + " drew " + std::to_string(taken) +
+                        " samples in a step and replica " + std::to_string(r) + " drew " + std::to_string(other),
                     "source " + name_, "a plan's owner must ask for the same number on every replica");
       other = 0;
     }
@@ -66,8 +66,8 @@ class StreamSource : public Source {
     return {seed_, step.number(), position, step.replica(), step.replicas(), records_, batch};
   }
 
-  /// Expects the other replicas of this rank to draw as this one does, and the next draw to be like this one: in this step if the
-  /// last step had more draws than there were so far, else in the next.
+  /// Expects the other replicas of this rank to draw as this one does, and the next draw to be like this one: in this
+  /// step if the last step had more draws than there were so far, else in the next.
   void read_ahead(const Step& step, const PlanPoint& here) {
     ++draws_;
     PlanPoint next = here;
@@ -87,7 +87,8 @@ class StreamSource : public Source {
   uint64_t seed_;
   Stream stream_;
   int64_t draws_ = 0,
-          draws_expected_ = 1;  ///< of the first replica here in this step and in the last; they only guide reading ahead
+          draws_expected_ =
+              1;  ///< of the first replica here in this step and in the last; they only guide reading ahead
 };
 
 }  // namespace

@@ -36,8 +36,7 @@ void Trainer::announce(Due due, const std::function<Portion(Replica&)>& part_of)
   due.counters = counters_;
   due.number = announced_++;
   due.heard.insert(rank());
-  for (Unit unit : kMovedByEach)
-    due.moved[rank()][unit] = counters_[unit] - begun_with_[unit];
+  for (Unit unit : kMovedByEach) due.moved[rank()][unit] = counters_[unit] - begun_with_[unit];
   for (auto& replica : replicas_) {
     Portion part = part_of(*replica);
     if (links_)
@@ -47,8 +46,22 @@ void Trainer::announce(Due due, const std::function<Portion(Replica&)>& part_of)
   if (!links_) return finish(due);
   if (!leads()) send_parts(due);
   pending_.push_back(std::move(due));
-  // Parts are copies of the weights: a rank that is far ahead of the slowest waits here.
-  while (static_cast<int64_t>(pending_.size()) > kMostPending) settle_next();
+  keep_few();
+}
+
+/// Parts are copies of weights, and nobody may wait here for who is slower: a rank that only keeps what it has sent
+/// gives the oldest up; the leading one does without checkpoints that newer ones follow.
+void Trainer::keep_few() {
+  if (!leads() && pending_.size() > kMostKept) pending_.pop_front();
+  const auto is_periodic = [](const Due& due) {
+    return due.kind == Due::Kind::saving && due.saving == Saving::periodic;
+  };
+  while (leads() && std::count_if(pending_.begin(), pending_.end(), is_periodic) > kMostCheckpoints) {
+    const auto oldest = std::find_if(pending_.begin(), pending_.end(), is_periodic);
+    warn("step " + std::to_string(oldest->counters.step()) + " is not saved: a rank is too far behind");
+    tell_settled(*oldest);
+    pending_.erase(oldest);
+  }
 }
 
 void Trainer::send_parts(const Due& due) {
@@ -93,12 +106,14 @@ void Trainer::take_parts(Due& due, int from, const std::vector<Tensor>& message)
 bool Trainer::is_complete(Due& due, bool waits) {
   for (int other = 0; other < layout_.ranks(); ++other) {
     if (due.heard.count(other)) continue;
+    const int returned = links_->returned(other);
+    const bool is_at_work = returned == 0 || welcomed_.count({other, returned}) > 0;
     std::optional<std::vector<Tensor>> message;
-    while (!message && links_->present(other)) {
+    while (!message && is_at_work && links_->present(other)) {
       if (!waits && !links_->arrived(other, report_tag(due.number))) return false;
       message = links_->receive_patiently(other, report_tag(due.number));
     }
-    if (!message && links_->arrived(other, report_tag(due.number)))  // it sent its part, and left
+    if (!message && links_->arrived(other, report_tag(due.number)))  // it sent its part, and left or died
       message = links_->receive_patiently(other, report_tag(due.number));
     if (message)
       take_parts(due, other, *message);
@@ -112,6 +127,7 @@ bool Trainer::is_complete(Due& due, bool waits) {
 void Trainer::settle() {
   if (!links_) return;
   follow_the_lead();
+  if (leads()) welcome_those_that_return();
   while (leads() && !pending_.empty() && is_complete(pending_.front(), false)) {
     finish_and_tell(pending_.front());
     pending_.pop_front();
@@ -142,6 +158,10 @@ void Trainer::take_what_is_settled() {
 
 void Trainer::finish_and_tell(Due& due) {
   finish(due);
+  tell_settled(due);
+}
+
+void Trainer::tell_settled(const Due& due) {
   for (int other = 0; other < layout_.ranks(); ++other)
     if (other != rank()) links_->send(other, settled_tag(due.number), {});
 }
@@ -192,15 +212,23 @@ Counters Trainer::counters_of_all(const Due& due) const {
 
 void Trainer::follow_the_lead() {
   take_what_is_settled();
-  int lead = 0;
-  while (lead < rank() && !links_->present(lead)) ++lead;
-  if (lead == lead_) return;
+  if (links_->present(lead_)) return;
+  const int lead = first_in_line();
   take_what_is_settled();  // its last words may have come since
   if (closing_ && pending_.empty()) return;
   warn("rank " + std::to_string(lead_) + " is gone: rank " + std::to_string(lead) + " leads from here on");
   lead_ = lead;
   if (leads()) return take_the_lead();
   for (const Due& due : pending_) send_parts(due);
+}
+
+/// Of those that are there the lowest rank; who has died and returned comes last.
+int Trainer::first_in_line() const {
+  int first = rank();
+  for (int other = 0; other < layout_.ranks(); ++other)
+    if (links_->present(other) && std::pair(links_->returned(other), other) < std::pair(links_->returned(first), first))
+      first = other;
+  return first;
 }
 
 void Trainer::take_the_lead() {
@@ -234,6 +262,38 @@ std::set<std::pair<std::string, int64_t>> Trainer::read_metrics_back() {
   file::write_atomically(path, text.substr(0, whole));
   open_metrics(static_cast<int64_t>(whole));
   return written;
+}
+
+/// A rank that has died and is back begins where this one stands, with copies of a replica that is here: its own state
+/// is lost. What was due before is written without it.
+void Trainer::welcome_those_that_return() {
+  for (int other = 0; other < layout_.ranks(); ++other) {
+    const std::pair<int, int> guest(other, other == rank() ? 0 : links_->returned(other));
+    const std::string place = std::to_string(other) + "." + std::to_string(guest.second);
+    if (guest.second == 0 || welcomed_.count(guest) || !links_->arrived(other, "rejoin/" + place)) continue;
+    links_->receive_patiently(other, "rejoin/" + place);
+    welcomed_.insert(guest);
+    for (Due& due : pending_) due.heard.insert(other);
+    Snapshot now = common_state();
+    now.host["counters"] = counters_.value;
+    now.host["metrics_bytes"] = 0;
+    now.host["lines"] = nlohmann::json::array();
+    now.host["values"] = fit_.values;
+    now.host["rows"] = nlohmann::json::object();
+    now.host["announced"] = announced_;
+    now.host["replicas"] = nlohmann::json::array();
+    const Portion donor = state_of(*replicas_.front(), true);
+    const auto [first, last] = layout_.hosted(other);
+    for (int r = 0; r < layout_.replicas(); ++r) {
+      now.host["replicas"].push_back({{"store", donor.host.at("store")}, {"books", Store().host()}});
+      if (r < first || r >= last) continue;
+      for (const auto& [name, value] : donor.tensors)
+        now.tensors.emplace_back("replica-" + std::to_string(r) + "/" + name, value);
+    }
+    send_begin(other, now, "rejoin/welcome-" + place);
+    inform("rank " + std::to_string(other) + " is back and goes on from step " + std::to_string(counters_.step()) +
+           " with a copy of replica " + std::to_string(replicas_.front()->index));
+  }
 }
 
 bool Trainer::is_head(const Replica& replica) const { return layout_.head(replica.index) == rank(); }
