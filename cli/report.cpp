@@ -22,12 +22,15 @@ void add_finished(const std::string& place, std::vector<report::RunRecord>& runs
   }
 }
 
-/// All seeds of a method's arms at this profile, as `etude compare` left them.
+/// All seeds of a method's arms and experiments at this profile, as `etude compare` left them.
 void add_method(const std::string& slug, const std::string& profile, const Options& o, const Registry& registry,
                 std::vector<report::RunRecord>& runs) {
-  for (const std::string& arm : arms(find_built(slug).slug)) {
-    const Recipe recipe = find_recipe(slug + "/" + arm, profile, {}, registry);
-    const std::string folder = o.out + "/" + slug + "-" + arm;
+  const report::Claims claims = read_claims(slug);
+  std::vector<std::string> all = arms(find_built(slug).slug);
+  for (const std::string& arm : claims.experiment_arms()) all.push_back(arm);
+  for (const std::string& arm : all) {
+    const auto [recipe, out] = arm_recipe(slug, arm, claims, profile, {}, o.out, registry);
+    const std::string folder = out + "/" + slug + "-" + recipe.arm;
     for (const std::string& name : file::list(folder))
       if (name.starts_with(recipe.hash() + "-s")) add_finished(folder + "/" + name, runs);
   }
@@ -49,7 +52,7 @@ void require_comparable(const std::vector<report::RunRecord>& runs) {
       throw Error(Code::usage,
                   "there are two runs of " + run.arm + ", seed " + std::to_string(run.seed) + "; the other is " +
                       other->second->directory,
-                  run.directory, "their recipes differ: name the directories of those to report");
+                  run.directory, "their recipes or their ranks differ: name the directories of those to report");
   }
 }
 
@@ -69,11 +72,11 @@ void report_runs(const Options& o, const Session& session) {
   const std::string method = runs.front().method, profile = runs.front().profile;
   const bool single = runs.size() == 1 && folders;
 
-  const std::vector<std::string> headline = read_claims(method).headline;
+  const report::Claims claims = read_claims(method);
   std::vector<std::string> order;
   int64_t seeds = 0;
   for (const report::RunRecord& run : runs) seeds = std::max(seeds, run.seed + 1);
-  for (const std::string& arm : headline)
+  for (const std::string& arm : default_arms(claims))
     if (std::any_of(runs.begin(), runs.end(), [&](const auto& run) { return run.arm == arm; })) order.push_back(arm);
   report::Comparison c = compared(method, profile, order, std::move(runs), session.registry);
   if (single) c = alone(std::move(c));
@@ -83,7 +86,8 @@ void report_runs(const Options& o, const Session& session) {
     c.command = "etude report";
     for (const std::string& what : o.what) c.command += " " + what;
   } else {
-    c.command = compare_command(method, profile, seeds, names == headline ? std::vector<std::string>{} : names, {});
+    c.command =
+        compare_command(method, profile, seeds, names == default_arms(claims) ? std::vector<std::string>{} : names, {});
   }
   tell(c, o.out, session);
 }

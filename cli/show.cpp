@@ -28,10 +28,10 @@ std::vector<std::string> techniques(const std::vector<Recipe>& recipes) {
   return kinds;
 }
 
-std::vector<report::Claim> claims(const std::string& slug) {
+report::Claims claims(const std::string& slug) {
   const std::string path = "methods/" + slug + "/claims.toml";
   const auto text = asset(path);
-  return text ? report::parse_claims(*text, path).claims : std::vector<report::Claim>{};
+  return text ? report::parse_claims(*text, path) : report::Claims{};
 }
 
 /// The first paragraph of the card's "What it does".
@@ -85,12 +85,16 @@ void show_json(const Paper& paper, const std::vector<Recipe>& recipes, const Reg
   for (const Recipe& recipe : recipes) out["arms"].push_back({{"arm", recipe.arm}, {"about", recipe.options.about}});
   for (const std::string& kind : techniques(recipes))
     out["techniques"][kind] = options_json(registry.techniques().at(kind).options);
-  for (const report::Claim& claim : claims(paper.slug))
+  const report::Claims said = claims(paper.slug);
+  for (const report::Claim& claim : said.claims)
     out["claims"].push_back({{"id", claim.id},
                              {"text", claim.text},
                              {"source", claim.source},
                              {"kind", claim.kind},
                              {"expression", claim.expression}});
+  for (const report::Experiment& e : said.experiments)
+    out["experiments"].push_back(
+        {{"id", e.id}, {"about", e.about}, {"arms", e.arms}, {"nproc", e.nproc}, {"inject", e.inject}, {"set", e.set}});
   std::cout << out.dump() << '\n';
 }
 
@@ -116,11 +120,16 @@ void show_text(const Paper& paper, const std::vector<Recipe>& recipes, const Reg
                  "techniques from 0; --keys lists the keys of all recipes\n";
   for (const std::string& kind : kinds)
     print_options(kind, registry.techniques().at(kind).help, registry.techniques().at(kind).options);
-  if (const auto all = claims(paper.slug); !all.empty()) {
-    std::cout << "\nclaims\n";
-    for (const report::Claim& claim : all)
-      std::cout << "  " << claim.id << "\n      " << wrapped(claim.text, 6, kWidth) << '\n';
+  const report::Claims said = claims(paper.slug);
+  if (!said.experiments.empty()) std::cout << "\nexperiments: arms over ranks\n";
+  for (const report::Experiment& e : said.experiments) {
+    std::string text = e.about + ":";
+    for (const std::string& arm : e.arms) text += " " + arm + "@" + e.id;
+    std::cout << "  " << padded(e.id, 24) << ' ' << wrapped(text, 27, kWidth) << '\n';
   }
+  if (!said.claims.empty()) std::cout << "\nclaims\n";
+  for (const report::Claim& claim : said.claims)
+    std::cout << "  " << claim.id << "\n      " << wrapped(claim.text, 6, kWidth) << '\n';
   std::cout << "\nrun it      etude run " << paper.slug << "\ncompare it  etude compare " << paper.slug
             << " --plan\nits recipe  etude show " << paper.slug << '/' << recipes.front().arm
             << "\nchange it   etude eject " << paper.slug << " my.toml\n";

@@ -102,6 +102,22 @@ report::Claims read_claims(const std::string& slug) {
   return claims;
 }
 
+std::vector<std::string> default_arms(const report::Claims& claims) {
+  std::vector<std::string> names = claims.arms();
+  for (const std::string& arm : claims.experiment_arms()) names.push_back(arm);
+  return names;
+}
+
+ArmRecipe arm_recipe(const std::string& slug, const std::string& arm, const report::Claims& claims,
+                     const std::string& profile, const std::vector<std::string>& overrides, const std::string& out,
+                     const Registry& registry) {
+  const report::Experiment* const experiment = claims.experiment(arm);
+  std::vector<std::string> all = experiment ? experiment->set : std::vector<std::string>{};
+  all.insert(all.end(), overrides.begin(), overrides.end());
+  const std::string name = experiment ? std::string(report::ordinary_arm(arm)) : arm;
+  return {find_recipe(slug + "/" + name, profile, all, registry), experiment ? out + "/" + experiment->folder() : out};
+}
+
 std::string compare_command(const std::string& slug, const std::string& profile, int64_t seeds,
                             const std::vector<std::string>& arms, const std::vector<std::string>& overrides) {
   std::string command = "etude compare " + slug + " --profile " + profile + " --seeds " + std::to_string(seeds);
@@ -148,6 +164,7 @@ report::Comparison compared(const std::string& method, const std::string& profil
 
 report::Comparison alone(report::Comparison c) {
   c.claims.claims.clear();
+  c.claims.experiments.clear();
   c.verdicts.clear();
   return c;
 }
@@ -157,7 +174,8 @@ void tell(const report::Comparison& c, const std::string& out, const Session& se
   const std::string path = report_path(c, out);
   if (!session.json) {
     const report::TableStyle style = table_style();
-    std::cout << '\n' << report::arms_text(results, style) << '\n';
+    if (!results.arms.empty()) std::cout << '\n' << report::arms_text(results, style) << '\n';
+    if (!results.experiments.empty()) std::cout << report::experiments_text(results.experiments, style) << '\n';
     if (!results.verdicts.empty()) std::cout << report::verdicts_text(results.verdicts, style) << '\n';
     std::cout << std::flush;
   }

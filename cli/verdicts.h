@@ -13,12 +13,25 @@ namespace etude::cli {
 /// The claims of a method; none if it has no claims.toml.
 report::Claims read_claims(const std::string& slug);
 
+/// What `etude compare` trains of a method if nothing else is said: arms of the headline and of claims, those of
+/// experiments last.
+std::vector<std::string> default_arms(const report::Claims& claims);
+/// "noloco" or "noloco@straggler" of a method as a recipe, and the folder below `out` that its runs are kept in.
+struct ArmRecipe {
+  Recipe recipe;
+  std::string out;
+};
+/// `overrides` come after those of the experiment. Errors: those of find_recipe().
+ArmRecipe arm_recipe(const std::string& slug, const std::string& arm, const report::Claims& claims,
+                     const std::string& profile, const std::vector<std::string>& overrides, const std::string& out,
+                     const Registry& registry);
+
 /// "etude compare noloco --profile small --seeds 5 ...", as someone would type it.
 std::string compare_command(const std::string& slug, const std::string& profile, int64_t seeds,
                             const std::vector<std::string>& arms, const std::vector<std::string>& overrides);
 
-/// The runs with all that catalogue, recipes and claims say about them. `arms` stand first in tables, in this order,
-/// whether they have runs or not.
+/// The runs with all that catalogue, recipes and claims say about them. Ordinary `arms` stand first in tables, in this
+/// order, whether they have runs or not.
 report::Comparison compared(const std::string& method, const std::string& profile, const std::vector<std::string>& arms,
                             std::vector<report::RunRecord> runs, const Registry& registry);
 

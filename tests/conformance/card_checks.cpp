@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "etude/base/assets.h"
+#include "etude/comm/rehearsal.h"
 #include "etude/report/claims.h"
 #include "etude/report/results.h"
 #include "tests/conformance/checks.h"
@@ -100,6 +101,10 @@ Problems results(const Papers& p) {
 Problems claims(const Papers& p) {
   const report::Claims read = report::parse_claims(p.claims, file_of(p.slug, "claims.toml"));
   read.check_arms(p.arms);
+  for (const report::Experiment& e : read.experiments) {
+    Rehearsal::parse(e.inject).resolved(static_cast<int>(e.nproc), 1);
+    for (const std::string& arm : e.arms) builtin_recipe(p.slug, arm, "", e.set, everything());
+  }
   Problems problems;
   if (read.headline.empty()) problems.push_back("claims.toml names no headline arms");
   if (read.claims.empty()) problems.push_back("claims.toml has no claim");

@@ -216,6 +216,16 @@ TEST(Controls, Cards) {
   broken_by("card_options", "| >= 1 |", "| >= 2 |");
   broken_by("commands", "etude run ", "etude rum ");
   broken_by("claims", "headline = [", "headline = [\"nobody\", ");
+  const auto experiment = [&](const std::string& arm, const std::string& inject, const std::string& set) {
+    Papers with = good;
+    with.claims += "\n[[experiment]]\nid = 'control'\nabout = 'a control'\narms = ['" + arm + "']\ninject = '" +
+                   inject + "'\nset = ['" + set + "']\n";
+    return run_method_check("claims", with).size();
+  };
+  EXPECT_EQ(experiment(good.arms[0], "rank:1:slow=2", "stop=\"2 steps\""), 0u);
+  EXPECT_EQ(experiment("nobody", "rank:1:slow=2", "stop=\"2 steps\""), 1u);
+  EXPECT_EQ(experiment(good.arms[0], "rank:2:slow=2", "stop=\"2 steps\""), 1u) << "of two ranks";
+  EXPECT_EQ(experiment(good.arms[0], "rank:1:slow=2", "stopp=\"2 steps\""), 1u);
 }
 
 TEST(Controls, ExcusesMustBeNeeded) {
