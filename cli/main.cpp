@@ -21,11 +21,8 @@ void add_globals(CLI::App& app, Session& session, Globals& globals) {
   app.add_flag("--json", session.json, "results and messages as one JSON object a line");
   app.add_flag("-q,--quiet", globals.quiet, "warnings and errors only");
   app.add_flag("-v,--verbose", globals.verbose, "say more");
-  app.add_option(
-      "--inject", globals.inject,
-      "rehearse a fault: io:N:kill|powercut|enospc|eio at the N-th operation on files; of ranks, for example "
-      "rank:1:kill@3/exchange, rank:2:stop=5@*/save, rank:1:slow=10, net:latency=20~0.5, chaos:7 "
-      "(docs/ranks.md)");
+  app.add_option("--inject", globals.inject,
+                 "rehearse a fault: io:17:enospc, rank:1:kill@3/exchange, ... (docs/ranks.md)");
   app.parse_complete_callback([&session, &globals] {
     LogSettings log;
     log.verbosity = globals.quiet ? Verbosity::quiet : globals.verbose ? Verbosity::verbose : Verbosity::normal;

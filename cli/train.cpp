@@ -90,6 +90,7 @@ void train(const RunOptions& o, Session& session) {
   settings.fresh = o.fresh;
   put_into_environment(o.ranks);
   const bool trains = o.fresh || !is_finished(run_directory(recipe, o.out));
+  if (!trains) rehearse({});  // nothing is left that faults could strike
   session.status = o.ranks.nproc > 1 && trains ? run_ranks(recipe, session, o.ranks, settings)
                                                : run_and_tell(recipe, session, settings);
 }

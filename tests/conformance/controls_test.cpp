@@ -155,6 +155,9 @@ void expect_found(const std::string& check, const Subject& s, const std::string&
 TEST(Controls, StateOutsideOfTheRunState) {
   expect_found("resume", with_technique("forgetful"), "stopped after step 1");
   expect_found("kill", with_technique("forgetful"), "differs");
+  Subject two = with_technique("forgetful");
+  two.recipe.options.replicas = 2;
+  expect_found("over_ranks", two, "over 2 ranks");
 }
 
 TEST(Controls, TheDefaultGenerator) {

@@ -13,6 +13,7 @@
 
 #include "tests/conformance/checks.h"
 #include "tests/conformance/spies.h"
+#include "tests/ranks/worlds.h"
 
 namespace etude::conformance {
 namespace {
@@ -257,6 +258,27 @@ Problems epoch(const Subject& s) {
   return problems;
 }
 
+/// Over 2 and 4 ranks as in one process: the same bits, or to rounding where ranks share a replica.
+Problems over_ranks(const Subject& s) {
+  const TestFolder folder;
+  const Subject once = eight(s);
+  const auto trained = [&](int ranks) {
+    const std::string directory = folder.at(std::to_string(ranks));
+    ranks::fit_over(ranks, once.recipe, *once.registry, directory);
+    return *Checkpoints(directory).load_latest();
+  };
+  const Snapshot alone = trained(1);
+  Problems problems;
+  for (const int ranks : {2, 4}) {
+    const bool shared = ranks > once.recipe.options.replicas;
+    const double apart = ranks::distance(alone, trained(ranks), shared ? 1e-4 : 0);
+    if (apart > (shared ? 1e-4 : 0))
+      problems.push_back("over " + std::to_string(ranks) + " ranks the run state differs by " + std::to_string(apart) +
+                         " from that of one process: what a technique remembers belongs into step.store()");
+  }
+  return problems;
+}
+
 /// loss() and terms() change nothing and say the same when called again.
 Problems pure_loss(const Subject& s) {
   const auto problems = std::make_shared<Problems>();
@@ -277,7 +299,7 @@ const std::vector<Check>& signature_checks() {
   static const std::vector<Check> all = {{"progress", progress},   {"same_bits", same_bits}, {"generator", generator},
                                          {"resume", resume},       {"kill", kill},           {"microbatch", microbatch},
                                          {"nonfinite", nonfinite}, {"data", data},           {"epoch", epoch},
-                                         {"pure_loss", pure_loss}};
+                                         {"pure_loss", pure_loss}, {"over_ranks", over_ranks}};
   return all;
 }
 

@@ -8,6 +8,7 @@
 #include <map>
 #include <mutex>
 #include <thread>
+#include <vector>
 
 #include "etude/base/error.h"
 #include "etude/base/text.h"
@@ -58,13 +59,6 @@ class Coordinator::Inside {
     const std::lock_guard lock(mutex_);
     leave_wanted_ = true;
     agree();
-  }
-
-  std::vector<Member> members() const {
-    const std::lock_guard lock(mutex_);
-    std::vector<Member> all;
-    for (const Rank& rank : ranks_) all.push_back(rank.member);
-    return all;
   }
 
  private:
@@ -248,7 +242,7 @@ class Coordinator::Inside {
   std::atomic<bool> stop_ = false;
   std::thread acceptor_;
 
-  mutable std::mutex mutex_;  ///< guards what follows
+  std::mutex mutex_;  ///< guards what follows
   std::condition_variable changed_;
   std::vector<Rank> ranks_;
   std::map<std::string, std::string> words_;
@@ -263,6 +257,5 @@ Coordinator::~Coordinator() = default;
 int Coordinator::port() const { return inside_->port(); }
 void Coordinator::left(int rank, const std::string& why) { inside_->left(rank, why); }
 void Coordinator::ask_to_leave() { inside_->ask_to_leave(); }
-std::vector<Member> Coordinator::members() const { return inside_->members(); }
 
 }  // namespace etude

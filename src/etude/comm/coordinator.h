@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <vector>
 
 namespace etude {
 
@@ -31,7 +30,6 @@ class Coordinator {
   void left(int rank, const std::string& why);
   /// All ranks leave before the same step.
   void ask_to_leave();
-  std::vector<Member> members() const;
 
  private:
   class Inside;

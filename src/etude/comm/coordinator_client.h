@@ -43,8 +43,6 @@ class CoordinatorClient {
   News beat(const Beat& beat);
   void bye();
 
-  std::string own_address() const { return wire_->own_address(); }
-
  private:
   nlohmann::json ask(const nlohmann::json& request);
   std::mutex mutex_;

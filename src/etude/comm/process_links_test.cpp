@@ -9,6 +9,7 @@
 
 #include <arpa/inet.h>
 #include <sys/socket.h>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
 #include <unistd.h>
 
 #include <atomic>
@@ -198,6 +199,29 @@ TEST_F(ProcessLinksTest, RefusesAWrongSecretAndASecondRankOfOneNumber) {
   first.join(1, 2, "here");
   expect_error([&] { second.join(1, 2, "there"); }, Code::comms, "there is a rank 1 already, on here", "rendezvous");
   expect_error([&] { second.join(0, 4, "there"); }, Code::comms, "rank 0 of 4 is none of 2", "rendezvous");
+}
+
+/// torchrun has the port; its store says where rank 0 listens.
+TEST_F(ProcessLinksTest, MeetsThroughTheStoreOfTorchrun) {
+  c10d::TCPStoreOptions options;
+  options.port = 0;
+  options.isServer = true;
+  options.waitWorkers = false;
+  c10d::TCPStore agent("127.0.0.1", options);
+  std::vector<std::thread> threads;
+  std::atomic<int> met = 0;
+  for (int rank = 0; rank < 2; ++rank)
+    threads.emplace_back([&, rank] {
+      Joining joining = place(rank, 2, 1, 20);  // port 1 is nobody's
+      joining.coordinator_runs = false;
+      joining.agent_store = "127.0.0.1:" + std::to_string(agent.getPort());
+      const auto links = join(joining);
+      links->send(1 - rank, "hello/1", {torch::full({1}, rank)});
+      const auto got = links->receive(1 - rank, "hello/1");
+      if (got && got->at(0).item<int>() == 1 - rank) ++met;
+    });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(met, 2);
 }
 
 TEST_F(ProcessLinksTest, NobodyAnswers) {

@@ -159,15 +159,6 @@ std::optional<nlohmann::json> Wire::receive() {
 
 void Wire::hang_up() { shutdown(fd_, SHUT_RDWR); }
 
-std::string Wire::own_address() const {
-  sockaddr_storage storage{};
-  socklen_t size = sizeof storage;
-  auto* const address = reinterpret_cast<sockaddr*>(&storage);
-  char text[NI_MAXHOST] = "";
-  if (getsockname(fd_, address, &size) == 0) getnameinfo(address, size, text, sizeof text, nullptr, 0, NI_NUMERICHOST);
-  return text;
-}
-
 bool Wire::send_all(const void* data, size_t size) {
   for (const char* at = static_cast<const char*>(data); size > 0;) {
     const ssize_t n = ::send(fd_, at, size, MSG_NOSIGNAL);

@@ -35,8 +35,6 @@ class Wire {
   std::optional<nlohmann::json> receive();
   /// Ends what another thread waits for.
   void hang_up();
-  /// The address of this end.
-  std::string own_address() const;
 
  private:
   bool greet_server(const std::string& secret);

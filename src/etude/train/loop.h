@@ -98,7 +98,7 @@ class Trainer {
   /// Counters of which each rank counts its own only; what is moved, not what is trained on.
   static constexpr std::array kMovedByEach = {Unit::bytes, Unit::messages, Unit::rounds, Unit::env_steps};
   static constexpr size_t kMostKept = 16;
-  static constexpr int64_t kMostCheckpoints = 2;
+  static constexpr int64_t kMostCheckpoints = 16;
   void announce(Due due, const std::function<Portion(Replica&)>& part_of);
   void send_parts(const Due& due);
   void take_parts(Due& due, int from, const std::vector<Tensor>& message);
@@ -108,7 +108,7 @@ class Trainer {
   void settle_next();  ///< waits for it
   void keep_few();
   void finish_and_tell(Due& due);
-  void tell_settled(const Due& due);
+  void tell_settled(int64_t number);
   void finish(Due& due);
   void finish_training(const Due& due);
   void finish_evaluation(const Due& due);

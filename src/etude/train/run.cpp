@@ -297,6 +297,7 @@ class Writing {
   }
 
   void publish(const Fit& result) const {
+    if (is_finished(directory_)) return;  // by the rank that led before, which died then
     NamedTensors model;
     for (const auto& [name, value] : result.artifact.tensors)
       if (name.rfind("replica-", 0) != 0) model.emplace_back(name, value);

@@ -59,7 +59,7 @@ void Trainer::keep_few() {
   while (leads() && std::count_if(pending_.begin(), pending_.end(), is_periodic) > kMostCheckpoints) {
     const auto oldest = std::find_if(pending_.begin(), pending_.end(), is_periodic);
     warn("step " + std::to_string(oldest->counters.step()) + " is not saved: a rank is too far behind");
-    tell_settled(*oldest);
+    tell_settled(oldest->number);
     pending_.erase(oldest);
   }
 }
@@ -158,12 +158,12 @@ void Trainer::take_what_is_settled() {
 
 void Trainer::finish_and_tell(Due& due) {
   finish(due);
-  tell_settled(due);
+  tell_settled(due.number);
 }
 
-void Trainer::tell_settled(const Due& due) {
+void Trainer::tell_settled(int64_t number) {
   for (int other = 0; other < layout_.ranks(); ++other)
-    if (other != rank()) links_->send(other, settled_tag(due.number), {});
+    if (other != rank()) links_->send(other, settled_tag(number), {});
 }
 
 void Trainer::finish(Due& due) {
@@ -232,15 +232,26 @@ int Trainer::first_in_line() const {
 }
 
 void Trainer::take_the_lead() {
-  if (around_.directory.empty()) return;
-  if (around_.lead) around_.lead();
-  checkpoints_.emplace(around_.directory);
-  // The old leader may have written what it could not tell us any more.
-  const std::set<std::pair<std::string, int64_t>> written = read_metrics_back();
-  std::erase_if(pending_, [&](const Due& due) {
-    if (due.kind == Due::Kind::training) return written.count({"train", due.counters.step()}) > 0;
-    return due.kind == Due::Kind::evaluation && written.count({"eval", due.counters.step()}) > 0;
-  });
+  if (!around_.directory.empty()) {
+    if (around_.lead) around_.lead();
+    checkpoints_.emplace(around_.directory);
+    // The old leader may have written what it could not tell us any more.
+    const std::set<std::pair<std::string, int64_t>> lines = read_metrics_back();
+    const std::vector<int64_t> saved = checkpoints_->steps();
+    const auto is_written = [&](const Due& due) {
+      const int64_t step = due.counters.step();
+      if (due.kind == Due::Kind::training) return lines.count({"train", step}) > 0;
+      if (due.kind == Due::Kind::evaluation) return lines.count({"eval", step}) > 0;
+      return due.kind == Due::Kind::saving && std::count(saved.begin(), saved.end(), step) > 0;
+    };
+    std::erase_if(pending_, [&](const Due& due) {
+      if (is_written(due)) tell_settled(due.number);
+      return is_written(due);
+    });
+  }
+  // Nor may it have told the others all that it told us.
+  const int64_t first = pending_.empty() ? announced_ : pending_.front().number;
+  for (int64_t n = std::max<int64_t>(0, first - static_cast<int64_t>(kMostKept)); n < first; ++n) tell_settled(n);
 }
 
 std::set<std::pair<std::string, int64_t>> Trainer::read_metrics_back() {
