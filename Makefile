@@ -26,7 +26,7 @@ help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
 
 demo: build
-	./etude compare noloco --profile small
+	./etude compare noloco --profile small --arms fsdp,diloco,noloco,noloco-gamma0,none
 	@echo "The report, for a browser: file://$(CURDIR)/runs/noloco-report/small.html"
 
 build: packages-demo libtorch

@@ -296,10 +296,10 @@ Problems pure_loss(const Subject& s) {
 }  // namespace
 
 const std::vector<Check>& signature_checks() {
-  static const std::vector<Check> all = {{"progress", progress},   {"same_bits", same_bits}, {"generator", generator},
-                                         {"resume", resume},       {"kill", kill},           {"microbatch", microbatch},
-                                         {"nonfinite", nonfinite}, {"data", data},           {"epoch", epoch},
-                                         {"pure_loss", pure_loss}, {"over_ranks", over_ranks}};
+  static const std::vector<Check> all = {
+      {"progress", progress}, {"same_bits", same_bits},   {"generator", generator},  {"resume", resume},
+      {"kill", kill},         {"microbatch", microbatch}, {"nonfinite", nonfinite},  {"data", data},
+      {"epoch", epoch},       {"pure_loss", pure_loss},   {"over_ranks", over_ranks}};
   return all;
 }
 

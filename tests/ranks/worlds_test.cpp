@@ -78,9 +78,12 @@ TEST_F(Worlds, ReplicasOnRanksHaveTheSameBitsAfterEveryStep) {
 
 /// More ranks than replicas: gradients are summed in another order.
 TEST_F(Worlds, RanksThatShareAReplicaAgreeToRounding) {
-  const std::vector<std::pair<std::string, int>> sharings = {{technique("kind = \"data_parallel\"\nranks = 3"), 1},
-                                                             {technique("kind = \"noloco\"\nevery = 4"), 2},
-                                                             {technique("kind = \"spread\""), 2}};
+  const std::vector<std::pair<std::string, int>> sharings = {
+      {technique("kind = \"data_parallel\"\nranks = 3"), 1},
+      {technique("kind = \"data_parallel\"\nshard = \"optimizer\""), 1},
+      {technique("kind = \"data_parallel\"\nshard = \"gradients\""), 2},
+      {technique("kind = \"noloco\"\nevery = 4"), 2},
+      {technique("kind = \"spread\""), 2}};
   for (const auto& [with, replicas] : sharings) {
     const Recipe recipe = small(folder_.at(""), with, replicas);
     const std::string name = std::to_string(stable_hash(with));
@@ -110,6 +113,20 @@ TEST_F(Worlds, TheNumberOfRanksMayChange) {
   fit_over(2, recipe, registry_, folder_.at("elastic"));
   for (const int64_t step : {1, 4, 8, 12})
     EXPECT_EQ(distance(straight.load(step), Checkpoints(folder_.at("elastic")).load(step)), 0) << step;
+}
+
+/// A checkpoint says nothing of ranks, nor of who kept which part of the optimizer's state.
+TEST_F(Worlds, ASharedReplicaGoesOnWithOtherRanks) {
+  const Recipe recipe = small(folder_.at(""), technique("kind = \"data_parallel\"\nshard = \"gradients\""), 1);
+  const Checkpoints straight = fitted(1, recipe, "straight");
+  for (const int ranks : {3, 2, 1, 4})
+    fit_over(ranks, recipe, registry_, folder_.at("elastic"), [&](int rank, Surroundings& around) {
+      if (rank == ranks - 1 && ranks < 4) around.interrupted = [calls = 0]() mutable { return ++calls == 3; };
+    });
+  const Checkpoints elastic(folder_.at("elastic"));
+  ASSERT_EQ(elastic.steps().back(), 12);
+  for (const int64_t step : {1, 4, 8, 12})
+    EXPECT_LT(distance(straight.load(step), elastic.load(step), 1e-5), 3e-5) << step;
 }
 
 TEST_F(Worlds, AllLeaveBeforeTheSameStep) {

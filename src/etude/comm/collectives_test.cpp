@@ -89,6 +89,7 @@ TEST(AllReduce, TravelsInTwoPhasesThatNeverWait) {
   a.advance();
   a.advance();
   EXPECT_EQ(links[0]->traffic()["sum"].messages, 2);
+  EXPECT_EQ(links[0]->traffic()["sum"].rounds, 2) << "parts, then sums";
   EXPECT_TRUE(at::equal(a.finish(), values_of(0, {5}) + values_of(1, {5})));
   EXPECT_TRUE(at::equal(b.finish(), values_of(0, {5}) + values_of(1, {5})));
 }

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -32,7 +33,8 @@ class Links {
   /// place of what has not been received. Required: another rank.
   virtual void send(int to, const std::string& tag, const std::vector<Tensor>& tensors) = 0;
   /// What `from` sent under this tag, once: waits until it is there. Nothing when `from` has left or died, or when the
-  /// deadline has passed. From one who once let the deadline pass, nothing at once, until it is heard of again.
+  /// deadline has passed. From one who once let the deadline pass, nothing at once, until it is heard of again; what
+  /// still comes under a tag that was given up is dropped.
   virtual std::optional<std::vector<Tensor>> receive(int from, const std::string& tag) = 0;
   /// The same, but waits whatever was before.
   virtual std::optional<std::vector<Tensor>> receive_patiently(int from, const std::string& tag) = 0;
@@ -53,7 +55,7 @@ class Links {
 
   /// What this rank does from now on.
   virtual void enter(const Activity& activity) = 0;
-  /// What this rank has sent, by operation.
+  /// What this rank has sent, by operation. A round is what is sent before something of that operation is received.
   virtual std::map<std::string, Traffic> traffic() const = 0;
   /// Seconds that receive() has waited.
   virtual double waited_seconds() const = 0;
@@ -61,6 +63,21 @@ class Links {
 
 /// The operation of a tag.
 inline std::string operation_of(const std::string& tag) { return tag.substr(0, tag.find('/')); }
+
+/// The books of what one rank sends, by operation.
+class TrafficBooks {
+ public:
+  void sent(const std::string& operation, int64_t bytes) {
+    Traffic& counted = traffic_[operation];
+    counted += {bytes, 1, sending_.insert(operation).second ? 1 : 0};
+  }
+  void received(const std::string& operation) { sending_.erase(operation); }
+  const std::map<std::string, Traffic>& traffic() const { return traffic_; }
+
+ private:
+  std::map<std::string, Traffic> traffic_;
+  std::set<std::string> sending_;  ///< operations in whose round something has been sent
+};
 
 /// One object for each of `size` ranks that live in threads of this process. A rank leaves when its object goes.
 std::vector<std::unique_ptr<Links>> links_in_memory(int size, double deadline_seconds);

@@ -38,12 +38,12 @@ class MemoryLinks : public Links {
   void send(int to, const std::string& tag, const std::vector<Tensor>& tensors) override {
     ETUDE_CHECK(to >= 0 && to < size_ && to != rank_, "a message to a rank that is no other one");
     std::vector<Tensor> copies;
-    Traffic& counted = traffic_[operation_of(tag)];
+    int64_t bytes = 0;
     for (const Tensor& t : tensors) {
       copies.push_back(t.detach().clone());
-      counted.bytes += static_cast<int64_t>(t.nbytes());
+      bytes += static_cast<int64_t>(t.nbytes());
     }
-    counted.messages += 1;
+    books_.sent(operation_of(tag), bytes);
     const std::lock_guard lock(hub_->mutex);
     if (hub_->gone.count(to)) return;
     hub_->messages.insert_or_assign(std::tuple(rank_, to, tag), std::move(copies));
@@ -72,6 +72,7 @@ class MemoryLinks : public Links {
     waited_ += std::chrono::duration<double>(Clock::now() - began).count();
     auto node = hub_->messages.extract(key);
     if (node.empty()) return std::nullopt;
+    books_.received(operation_of(tag));
     return std::move(node.mapped());
   }
 
@@ -106,7 +107,7 @@ class MemoryLinks : public Links {
     const std::lock_guard lock(hub_->mutex);
     hub_->activities[rank_] = activity;
   }
-  std::map<std::string, Traffic> traffic() const override { return traffic_; }
+  std::map<std::string, Traffic> traffic() const override { return books_.traffic(); }
   double waited_seconds() const override { return waited_; }
 
  private:
@@ -118,7 +119,7 @@ class MemoryLinks : public Links {
   std::shared_ptr<Hub> hub_;
   int rank_, size_;
   double deadline_, waited_ = 0;
-  std::map<std::string, Traffic> traffic_;
+  TrafficBooks books_;
   std::map<int, int64_t> silent_since_;  ///< ranks that let a deadline pass, and what they had sent by then
 };
 

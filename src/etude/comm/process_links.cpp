@@ -10,6 +10,7 @@
 #include <cstring>
 #include <deque>
 #include <mutex>
+#include <set>
 #include <thread>
 #include <tuple>
 
@@ -84,9 +85,10 @@ class ProcessLinks : public Links {
     std::thread receiver, sender;
     std::deque<Tensor> outbox;
     std::map<std::string, Message> inbox;
-    int64_t received = 0;       ///< messages
-    int64_t silent_since = -1;  ///< messages that had come when it let a deadline pass
-    int returned = 0;           ///< which of its processes this is
+    std::set<std::string> abandoned;  ///< tags that receive() has given up: what still comes is dropped
+    int64_t received = 0;             ///< messages
+    int64_t silent_since = -1;        ///< messages that had come when it let a deadline pass
+    int returned = 0;                 ///< which of its processes this is
     bool connected = false, left = false, sent_all = false;
   };
 
@@ -120,7 +122,7 @@ class ProcessLinks : public Links {
   std::condition_variable outgoing_;
   std::vector<std::unique_ptr<Peer>> peers_;  ///< by rank; null for oneself
   std::vector<Member> members_;
-  std::map<std::string, Traffic> traffic_;
+  TrafficBooks books_;
   Activity activity_;
   double waited_ = 0;
   int64_t activities_ = 0, told_ = 0;  ///< begun so far, and as the coordinator knows
@@ -223,9 +225,11 @@ void ProcessLinks::leave() {
     stops_ = true;
     outgoing_.notify_all();
     changed_.notify_all();
-    // What has been sent shall arrive; who does not take it is not waited for.
+    // What has been sent shall arrive; who is not there to take it is not waited for.
     const auto all_sent = [&] {
-      return std::all_of(peers_.begin(), peers_.end(), [](const auto& p) { return !p || !p->pair || p->sent_all; });
+      for (int other = 0; other < size_; ++other)
+        if (other != rank_ && is_present(other) && !peer(other).sent_all) return false;
+      return true;
     };
     changed_.wait_for(lock, span(kLastWords * deadline_), all_sent);
   }
@@ -284,7 +288,7 @@ void ProcessLinks::receive_from(int from) {
       const std::string tag = file.metadata["tag"];
       message.ready += span(rehearsal_.latency(from, rank_, tag));
       const std::lock_guard lock(mutex_);
-      own.inbox.insert_or_assign(tag, std::move(message));
+      if (own.abandoned.erase(tag) == 0) own.inbox.insert_or_assign(tag, std::move(message));
       ++own.received;
     } catch (const std::exception& error) {  // unreadable, or too large for the memory
       warn("rank " + std::to_string(from) + " is left out: " + error.what());
@@ -295,6 +299,7 @@ void ProcessLinks::receive_from(int from) {
   const std::lock_guard lock(mutex_);
   own.connected = false;
   changed_.notify_all();
+  outgoing_.notify_all();
 }
 
 void ProcessLinks::send_to(int to) {
@@ -337,10 +342,8 @@ void ProcessLinks::send(int to, const std::string& tag, const std::vector<Tensor
   }
   Tensor message = bytes_of(to_safetensors(named, {{"tag", tag}}));
   const std::lock_guard lock(mutex_);
-  Traffic& counted = traffic_[operation];
-  counted.bytes += bytes;
-  counted.messages += 1;
-  if (!peer(to).connected || !peer(to).pair) return;
+  books_.sent(operation, bytes);
+  if (!is_present(to)) return;
   peer(to).outbox.push_back(std::move(message));
   outgoing_.notify_all();
 }
@@ -357,6 +360,7 @@ std::optional<std::vector<Tensor>> ProcessLinks::receive(int from, const std::st
   if (is_silent && !gave_up)
     warn("rank " + std::to_string(from) + " did not answer within " + rounded_number(deadline_) + " s in step " +
          std::to_string(activity_.step + 1) + ", " + activity_.operation + ": going on without it");
+  if (is_silent) peer(from).abandoned.insert(tag);
   peer(from).silent_since = is_silent ? peer(from).received : -1;
   return got;
 }
@@ -384,6 +388,7 @@ std::optional<std::vector<Tensor>> ProcessLinks::receive_within(int from, const 
     changed_.wait_until(lock, found == own.inbox.end() ? until : std::min(until, found->second.ready));
   }
   waited_ += Seconds(Time::now() - began).count();
+  if (got) books_.received(operation_of(tag));
   return got;
 }
 
@@ -484,7 +489,7 @@ void ProcessLinks::enter(const Activity& activity) {
 
 std::map<std::string, Traffic> ProcessLinks::traffic() const {
   const std::lock_guard lock(mutex_);
-  return traffic_;
+  return books_.traffic();
 }
 
 double ProcessLinks::waited_seconds() const {

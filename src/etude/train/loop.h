@@ -127,7 +127,9 @@ class Trainer {
   bool is_head(const Replica& replica) const;
   void enter(const std::string& operation) const;
   static Tensor as_tensor(const nlohmann::json& value);
-  static nlohmann::json from_tensor(const Tensor& bytes, int from);
+  nlohmann::json from_tensor(const Tensor& bytes, int from) const;
+  Error unreadable(int from) const;
+  bool fits(const Portion& part) const;
 
   // state (snapshot.cpp)
   /// Errors: Code::io; but a periodic one that fails is a warning, and the next one is due at its own time.

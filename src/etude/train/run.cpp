@@ -30,6 +30,9 @@ nlohmann::json result_of(const Recipe& recipe, const Fit& fit) {
   const Cost& c = fit.cost;
   nlohmann::json values = nlohmann::json::object();
   for (const auto& [name, value] : fit.values) values[name] = value;
+  nlohmann::json traffic = nlohmann::json::object();
+  for (const auto& [operation, sent] : c.traffic)
+    traffic[operation] = {{"bytes", sent.bytes}, {"messages", sent.messages}, {"rounds", sent.rounds}};
   return {{"v", 1},
           {"status", "finished"},
           {"method", recipe.method},
@@ -52,6 +55,7 @@ nlohmann::json result_of(const Recipe& recipe, const Fit& fit) {
             {"messages", c.messages},
             {"rounds", c.rounds},
             {"parameters", c.parameters}}},
+          {"traffic", traffic},
           {"machine",
            {{"processor", processor_name()},
             {"threads", recipe.options.threads},

@@ -23,13 +23,20 @@ Tensor Trainer::as_tensor(const nlohmann::json& value) {
   return bytes;
 }
 
-nlohmann::json Trainer::from_tensor(const Tensor& bytes, int from) {
-  const std::string place = "rank " + std::to_string(from);
-  if (bytes.scalar_type() != torch::kUInt8 || bytes.dim() != 1)
-    throw Error(Code::comms, "rank " + std::to_string(from) + " sent a " + bytes.toString() + " in place of a report",
-                place, "all ranks must run the same version");
+nlohmann::json Trainer::from_tensor(const Tensor& bytes, int from) const {
+  if (bytes.scalar_type() != torch::kUInt8 || bytes.dim() != 1) throw unreadable(from);
   const auto* const begin = reinterpret_cast<const char*>(bytes.const_data_ptr<uint8_t>());
-  return sealed::from_text(std::string(begin, begin + bytes.numel()), place);
+  try {
+    return sealed::from_text(std::string(begin, begin + bytes.numel()), "");
+  } catch (const Error&) {
+    throw unreadable(from);
+  }
+}
+
+Error Trainer::unreadable(int from) const {
+  return Error(Code::comms, "rank " + std::to_string(from) + " sent what can't be read",
+               "rank " + std::to_string(rank()) + ", step " + std::to_string(counters_.step() + 1),
+               "all ranks must run the same version and recipe");
 }
 
 void Trainer::announce(Due due, const std::function<Portion(Replica&)>& part_of) {
@@ -81,11 +88,7 @@ void Trainer::send_parts(const Due& due) {
 }
 
 void Trainer::take_parts(Due& due, int from, const std::vector<Tensor>& message) {
-  const auto other = [&] {
-    return Error(Code::comms, "rank " + std::to_string(from) + " sent a report that can't be read",
-                 "rank " + std::to_string(rank()), "all ranks must run the same version and recipe");
-  };
-  if (message.empty()) throw other();
+  if (message.empty()) throw unreadable(from);
   try {
     const nlohmann::json head = from_tensor(message.front(), from);
     due.moved[from].value = head.at("moved").get<decltype(Counters::value)>();
@@ -95,12 +98,28 @@ void Trainer::take_parts(Due& due, int from, const std::vector<Tensor>& message)
       part.host = entry.at("host");
       for (const nlohmann::json& name : entry.at("names"))
         part.tensors.emplace_back(name.get<std::string>(), message.at(next++));
+      if (!fits(part)) throw unreadable(from);
     }
   } catch (const nlohmann::json::exception&) {
-    throw other();
+    throw unreadable(from);
   } catch (const std::out_of_range&) {
-    throw other();
+    throw unreadable(from);
   }
+}
+
+/// Whether what another rank sent has the shapes of what is here.
+bool Trainer::fits(const Portion& part) const {
+  std::map<std::string, Tensor> own;
+  for (const auto& [name, value] : nets_of(*replicas_.front()).tensors) own[name] = value;
+  for (const auto& [name, learner] : replicas_.front()->learners)
+    for (const Parameter& p : learner.parameters) own["parameter/" + p.name] = p.value;
+  return std::all_of(part.tensors.begin(), part.tensors.end(), [&](const auto& entry) {
+    const auto& [name, value] = entry;
+    if (name.starts_with("rows/")) return value.dim() == 2 && value.size(1) == 3 && value.dtype() == torch::kFloat64;
+    const auto mine = own.find(name);
+    const bool known = name.starts_with("parameter/") || name.starts_with("net/");
+    return mine == own.end() ? !known : mine->second.sizes() == value.sizes() && mine->second.dtype() == value.dtype();
+  });
 }
 
 bool Trainer::is_complete(Due& due, bool waits) {
@@ -183,8 +202,18 @@ void Trainer::finish_closing(const Due& due) {
   fit_.counters = counters_of_all(due);
   fit_.artifact = artifact_of(due.parts);
   std::vector<double> idle;
+  std::set<int> counted;  // a rank says it with each of its replicas
   for (const auto& [replica, by_rank] : due.parts)
-    for (const auto& [from, part] : by_rank) idle.push_back(part.host.at("idle_seconds").get<double>());
+    for (const auto& [from, part] : by_rank) {
+      if (!counted.insert(from).second) continue;
+      idle.push_back(part.host.at("idle_seconds").get<double>());
+      for (const auto& [operation, sent] : part.host.at("traffic").items()) {
+        Traffic& all = fit_.cost.traffic[operation];
+        all.bytes += sent.at(0).get<int64_t>();
+        all.messages += sent.at(1).get<int64_t>();
+        all.rounds = std::max(all.rounds, sent.at(2).get<int64_t>());
+      }
+    }
   std::sort(idle.begin(), idle.end());
   fit_.cost.idle_seconds = (idle[(idle.size() - 1) / 2] + idle[idle.size() / 2]) / 2;
   complete_cost();
@@ -197,6 +226,10 @@ void Trainer::close() {
   announce({.kind = Due::Kind::closing}, [&](Replica& replica) {
     Portion part = is_head(replica) ? nets_of(replica) : Portion();
     part.host["idle_seconds"] = links_ ? links_->waited_seconds() : 0.0;
+    part.host["traffic"] = nlohmann::json::object();
+    if (links_)
+      for (const auto& [operation, sent] : links_->traffic())
+        part.host["traffic"][operation] = {sent.bytes, sent.messages, sent.rounds};
     return part;
   });
 }

@@ -36,6 +36,7 @@ struct Cost {
   double seconds = 0, step_seconds = 0, wait_seconds = 0, evaluate_seconds = 0, checkpoint_seconds = 0;
   double peak_bytes = 0;
   double idle_seconds = 0;  ///< that a rank waited for others, median over ranks; part of step_seconds
+  std::map<std::string, Traffic> traffic = {};  ///< between ranks, by operation; rounds: the most of a rank
   double flops = 0, bytes = 0, messages = 0, rounds = 0;
   int64_t parameters = 0;
 };
