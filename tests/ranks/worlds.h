@@ -67,7 +67,8 @@ inline std::vector<Fit> fit_over(int ranks, const Recipe& recipe, const Registry
 }
 
 /// How far two checkpoints are apart: the largest difference of a value in a tensor. Infinity where one has what the
-/// other lacks, or a counter, a position or a metric differs by more than `tolerance`.
+/// other lacks, or a counter, a position or a metric differs by more than `tolerance`, or that
+/// share of it where it is greater than 1.
 inline double distance(const Snapshot& a, const Snapshot& b, double tolerance = 0) {
   const double apart = std::numeric_limits<double>::infinity();
   const std::map<std::string, Tensor> left(a.tensors.begin(), a.tensors.end()),
@@ -84,7 +85,8 @@ inline double distance(const Snapshot& a, const Snapshot& b, double tolerance = 
   }
   const std::function<bool(const nlohmann::json&, const nlohmann::json&)> same = [&](const auto& x, const auto& y) {
     if (x.is_number() && y.is_number())
-      return x == y || std::abs(x.template get<double>() - y.template get<double>()) <= tolerance;
+      return x == y || std::abs(x.template get<double>() - y.template get<double>()) <=
+                           tolerance * std::max(1.0, std::abs(x.template get<double>()));
     if (x.type() != y.type() || x.size() != y.size()) return false;
     if (x.is_object())
       return std::all_of(x.items().begin(), x.items().end(), [&](const auto& entry) {

@@ -76,7 +76,7 @@ TEST_F(Worlds, ReplicasOnRanksHaveTheSameBitsAfterEveryStep) {
   }
 }
 
-/// More ranks than replicas: gradients are summed in another order.
+/// More ranks than replicas: gradients are summed in another order. Measured: 5e-7; other processors round otherwise.
 TEST_F(Worlds, RanksThatShareAReplicaAgreeToRounding) {
   const std::vector<std::pair<std::string, int>> sharings = {
       {technique("kind = \"data_parallel\"\nranks = 3"), 1},
@@ -91,7 +91,7 @@ TEST_F(Worlds, RanksThatShareAReplicaAgreeToRounding) {
     for (const int ranks : {3, 5}) {
       const Checkpoints apart = fitted(ranks, recipe, name + "-" + std::to_string(ranks));
       for (int64_t step = 1; step <= 12; ++step)
-        EXPECT_LT(distance(alone.load(step), apart.load(step), 1e-5), 3e-5) << with << ranks << " ranks, step " << step;
+        EXPECT_LT(distance(alone.load(step), apart.load(step), 5e-6), 5e-6) << with << ranks << " ranks, step " << step;
     }
   }
 }
@@ -126,7 +126,7 @@ TEST_F(Worlds, ASharedReplicaGoesOnWithOtherRanks) {
   const Checkpoints elastic(folder_.at("elastic"));
   ASSERT_EQ(elastic.steps().back(), 12);
   for (const int64_t step : {1, 4, 8, 12})
-    EXPECT_LT(distance(straight.load(step), elastic.load(step), 1e-5), 3e-5) << step;
+    EXPECT_LT(distance(straight.load(step), elastic.load(step), 5e-6), 5e-6) << step;
 }
 
 TEST_F(Worlds, AllLeaveBeforeTheSameStep) {
