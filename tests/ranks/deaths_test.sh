@@ -2,7 +2,7 @@
 # Ranks that die, and ranks that are stopped, in every phase of a run: who is left says who, where and at what, goes on
 # or leaves a checkpoint to go on from, and nothing stays behind.
 . "$(dirname "$0")/../cli/lib.bash"
-deadline=4
+deadline=6
 
 # etude run ARM ... with a limit that only a hang reaches; sets $code. $folder is what --out says.
 go() {
