@@ -2,8 +2,9 @@
 
 #include "etude/base/torch_pch.h"
 
-#include <cstring>
 #include <nlohmann/json.hpp>
+
+#include "etude/tensor/bytes.h"
 
 namespace etude::noloco {
 namespace {
@@ -31,27 +32,22 @@ Batch unpack(const Json& tree, const std::vector<Tensor>& tensors, size_t& next)
   return batch;
 }
 
-Tensor bytes_of(const std::vector<uint8_t>& bytes) {
-  const Tensor t = torch::empty({static_cast<int64_t>(bytes.size())}, torch::kUInt8);
-  std::memcpy(t.mutable_data_ptr(), bytes.data(), bytes.size());
-  return t;
-}
-
 }  // namespace
 
 std::vector<Tensor> packed(const Parcel& parcel) {
   std::vector<Tensor> tensors = {Tensor(), parcel.x};
   const Json head = {
       {"batch", pack(parcel.batch, tensors)}, {"norms", parcel.of_whole.norms}, {"samples", parcel.of_whole.samples}};
-  tensors.front() = bytes_of(Json::to_cbor(head));
+  std::string cbor;
+  Json::to_cbor(head, cbor);
+  tensors.front() = tensor_of(cbor);
   return tensors;
 }
 
 Parcel unpacked(const std::vector<Tensor>& tensors, const std::string& place) {
   Parcel parcel;
   try {
-    const auto* bytes = tensors.at(0).const_data_ptr<uint8_t>();
-    const Json head = Json::from_cbor(bytes, bytes + tensors[0].numel());
+    const Json head = Json::from_cbor(text_of(tensors.at(0)));
     size_t next = 2;
     parcel.x = tensors.at(1);
     parcel.batch = unpack(head.at("batch"), tensors, next);

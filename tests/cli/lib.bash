@@ -29,6 +29,27 @@ expect() {
   printf '%s\n%s\n' "$out" "$err" | grep -q -- "$pattern" || fail "etude $*: no '$pattern' in: $out $err"
 }
 
+# wait_for PATTERN FILE: until a line has it, or a minute.
+wait_for() {
+  for _ in $(seq 1200); do
+    grep -q -- "$1" "$2" 2> /dev/null && return
+    sleep 0.05
+  done
+  fail "no '$1' in $2: $(tail -n 3 "$2")"
+}
+# The processes whose command line has this word.
+with_word() { grep -l -a -z -x -- "$1" /proc/[0-9]*/cmdline 2> /dev/null; }
+# nobody_left WORD [SECONDS]: no process has it in its command line, within ten seconds.
+nobody_left() {
+  for _ in $(seq $((${2:-10} * 20))); do
+    [ -z "$(with_word "$1")" ] && return
+    sleep 0.05
+  done
+  fail "a process with $1 was left behind"
+}
+# newest DIRECTORY: the step of the newest checkpoint below it.
+newest() { find "$1" -name 'step-*' | sed 's/.*step-0*//' | sort -n | tail -n 1; }
+
 # Metrics without what differs from one machine or day to the other.
 bits() { sed 's/"seconds":[^,}]*//g' "$1/metrics.jsonl" | sha256sum; }
 

@@ -4,24 +4,6 @@
 smoke=(noloco --profile smoke)
 endless=("${smoke[@]}" 'stop=100000 steps' 'evaluate.every=100000 steps' 'checkpoint.every=20 steps' --deadline 10)
 
-# wait_for PATTERN FILE: until a line has it, or a minute.
-wait_for() {
-  for _ in $(seq 1200); do
-    grep -q -- "$1" "$2" 2> /dev/null && return
-    sleep 0.05
-  done
-  fail "no '$1' in $2: $(tail -n 3 "$2")"
-}
-with_word() { grep -l -a -z -x -- "$1" /proc/[0-9]*/cmdline 2> /dev/null; }
-# nobody_left WORD: no process has it in its command line, within half a minute.
-nobody_left() {
-  for _ in $(seq 600); do
-    [ -z "$(with_word "$1")" ] && return
-    sleep 0.05
-  done
-  fail "a process with $1 was left behind"
-}
-newest() { find "$1" -name 'step-*' | sed 's/.*step-0*//' | sort -n | tail -n 1; }
 # values DIRECTORY: all digits of the results of the one run below it, without times and counts of what travelled.
 values() { sed -n '/"values": {/,/}/p' "$1"/*/*/result.json; }
 
@@ -93,7 +75,7 @@ for signal in INT TERM; do
   [ "$status" = 130 ] || fail "SIG$signal: exit code $status: $(cat messages)"
   [ "$(grep -c 'same command goes on from there' messages)" = 1 ] || fail "SIG$signal: how to go on is not said once"
   [ -n "$(newest "by-$signal")" ] || fail "SIG$signal: nothing was saved"
-  nobody_left "by-$signal"
+  nobody_left "by-$signal" 30
 done
 saved=$(newest by-INT)
 "$etude" --json run "${endless[@]}" --nproc 3 --out by-INT > again 2> messages &
@@ -112,7 +94,7 @@ kill -INT "$child" 2> /dev/null
 wait "$child"
 status=$?
 [ "$status" = 130 ] || fail "interrupted twice: exit code $status"
-nobody_left twice
+nobody_left twice 30
 
 "$etude" --json run "${endless[@]}" --nproc 3 --out killed-parent > events 2> messages &
 child=$!
@@ -120,5 +102,5 @@ wait_for '"progress"' events
 [ "$(with_word killed-parent | wc -l)" = 4 ] || fail "not three ranks and their parent: $(with_word killed-parent)"
 kill -KILL "$child"
 wait "$child" 2> /dev/null
-nobody_left killed-parent
+nobody_left killed-parent 30
 finish

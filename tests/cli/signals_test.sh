@@ -2,14 +2,6 @@
 . "$(dirname "$0")/lib.bash"
 endless=(noloco --profile smoke 'stop=100000 steps' 'evaluate.every=100000 steps' 'checkpoint.every=20 steps')
 
-# wait_for PATTERN FILE: until a line has it, or a minute.
-wait_for() {
-  for _ in $(seq 1200); do
-    grep -q -- "$1" "$2" 2> /dev/null && return
-    sleep 0.05
-  done
-  fail "no '$1' in $2: $(tail -n 3 "$2")"
-}
 # wait_for_save DIRECTORY: until there is a checkpoint below it, or a minute.
 wait_for_save() {
   for _ in $(seq 1200); do
@@ -18,18 +10,6 @@ wait_for_save() {
   done
   fail "no checkpoint below $1"
 }
-# The processes whose command line has this word.
-with_word() { grep -l -a -z -x -- "$1" /proc/[0-9]*/cmdline 2> /dev/null; }
-# nobody_left WORD: within ten seconds.
-nobody_left() {
-  for _ in $(seq 200); do
-    [ -z "$(with_word "$1")" ] && return
-    sleep 0.05
-  done
-  fail "a process with $1 was left behind"
-}
-# newest DIRECTORY: the step of the newest checkpoint below it.
-newest() { find "$1" -name 'step-*' | sed 's/.*step-0*//' | sort -n | tail -n 1; }
 
 for signal in INT TERM HUP; do
   "$etude" --json run "${endless[@]}" --out "by-$signal" > events 2> messages &

@@ -34,7 +34,7 @@ auto with_store(const std::string& store, double seconds, const Use& use) {
 
 void publish_in_agent_store(const std::string& store, const std::string& host, int port, double seconds) {
   with_store(store, seconds, [&](c10d::Store& words) {
-    static_cast<c10d::Store&>(words).set(key(), host + ":" + std::to_string(port));
+    words.set(key(), host + ":" + std::to_string(port));
     return 0;
   });
 }

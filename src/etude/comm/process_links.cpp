@@ -20,6 +20,7 @@
 #include "etude/comm/coordinator_client.h"
 #include "etude/comm/pair_group.h"
 #include "etude/comm/rehearsal.h"
+#include "etude/tensor/bytes.h"
 #include "etude/tensor/safetensors.h"
 
 namespace etude {
@@ -38,14 +39,6 @@ constexpr int64_t kLongest = int64_t{1} << 42;
 constexpr double kLastNews = 0.5;
 /// How soon the coordinator is asked again then.
 constexpr auto kAgain = std::chrono::milliseconds(20);
-/// How long a leaving rank waits for what it has still to send, in deadlines.
-constexpr double kLastWords = 1;
-
-Tensor bytes_of(const std::string& text) {
-  Tensor bytes = torch::empty({static_cast<int64_t>(text.size())}, torch::kUInt8);
-  std::copy(text.begin(), text.end(), reinterpret_cast<char*>(bytes.data_ptr<uint8_t>()));
-  return bytes;
-}
 
 std::string host_name() {
   char name[256] = "";
@@ -231,7 +224,7 @@ void ProcessLinks::leave() {
         if (other != rank_ && is_present(other) && !peer(other).sent_all) return false;
       return true;
     };
-    changed_.wait_for(lock, span(kLastWords * deadline_), all_sent);
+    changed_.wait_for(lock, span(deadline_), all_sent);
   }
   beats_.join();
   for (std::thread& thread : returns_) thread.join();
@@ -340,7 +333,7 @@ void ProcessLinks::send(int to, const std::string& tag, const std::vector<Tensor
     named.emplace_back(std::to_string(named.size()), wrong ? misshapen(t.detach()) : t.detach());
     bytes += static_cast<int64_t>(t.nbytes());
   }
-  Tensor message = bytes_of(to_safetensors(named, {{"tag", tag}}));
+  Tensor message = tensor_of(to_safetensors(named, {{"tag", tag}}));
   const std::lock_guard lock(mutex_);
   books_.sent(operation, bytes);
   if (!is_present(to)) return;

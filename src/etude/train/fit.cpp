@@ -30,6 +30,7 @@ Trainer::Trainer(const TrainStage& stage, const Surroundings& around)
       layout_(stage.replicas, links_ ? links_->size() : 1),
       peers_(layout_, links_) {
   for (const auto& technique : stage.with) contracts_.push_back(technique->contract());
+  sync_may_begin_ = sync_sees_gradients_first();
   if (links_) check_ranks();
   const auto [first, last] = layout_.hosted(rank());
   if (const std::vector<int> ranks = layout_.ranks_of(first); ranks.size() > 1) {

@@ -213,7 +213,7 @@ double Trainer::compute(Step& step, const Batch& batch) {
     Ctx ctx = step.context(micro);
     const Tensor loss = sum_of_terms(step, step.loss(micro, ctx), values);
     if (step.skip_update) break;
-    const bool last = &micro == &micro_batches.back() && is_final(Event::sync);
+    const bool last = &micro == &micro_batches.back() && sync_may_begin_;
     if (sync) sync->before_backward(step, last);
     if (gradient_sync_) gradient_sync_->before_backward(step, last);
     torch::autograd::backward({loss}, {}, std::nullopt, false, inputs);
@@ -231,11 +231,11 @@ double Trainer::compute(Step& step, const Batch& batch) {
 
 /// Whether gradients are what Event::sync would see once a backward is over: nobody changes them in between, or may run
 /// another backward.
-bool Trainer::is_final(Event sync) const {
+bool Trainer::sync_sees_gradients_first() const {
   if (owner(Slot::executor)) return false;
   return std::none_of(contracts_.begin(), contracts_.end(), [&](const Contract& contract) {
     return std::any_of(contract.acts.begin(), contract.acts.end(),
-                       [&](Event event) { return event >= Event::unscale && event < sync; });
+                       [&](Event event) { return event >= Event::unscale && event < Event::sync; });
   });
 }
 

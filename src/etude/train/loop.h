@@ -49,7 +49,7 @@ class Trainer {
   void update(Step& step);
   void begin_step(std::vector<Step>& steps);
   void exchange(std::vector<Step>& steps);
-  bool is_final(Event sync) const;
+  bool sync_sees_gradients_first() const;
   Batch own_rows(const Batch& micro) const;
   void log_sum(Step& step, const std::string& name, double value) const;
   void fire(Event event, Step& step);
@@ -172,6 +172,7 @@ class Trainer {
   size_t trainable_ = 0;  ///< parameters of one replica that require gradients, of all its nets
   std::map<std::string, std::shared_ptr<Net>> frozen_;
   std::vector<Contract> contracts_;  ///< of stage_.with
+  bool sync_may_begin_ = false;      ///< within a backward: see sync_sees_gradients_first()
   Store shared_;
   Counters counters_;
   Counters counting_;  ///< of the step that is being taken: counters_ are those before it, for every replica alike
@@ -193,6 +194,9 @@ class Trainer {
   int64_t steps_here_ = 0;
   bool resumed_ = false, closing_ = false;
 };
+
+/// What the names of a replica's tensors begin with in checkpoints and artifacts.
+inline std::string replica_prefix(int index) { return "replica-" + std::to_string(index) + "/"; }
 
 /// Seconds of a steady clock.
 inline double now_seconds() {

@@ -13,8 +13,6 @@ namespace {
 constexpr const char* kHint = "use --fresh to begin anew";
 constexpr const char* kStart = "broadcast/start";
 
-std::string replica_prefix(int index) { return "replica-" + std::to_string(index) + "/"; }
-
 /// The replica that a tensor of a checkpoint belongs to.
 std::optional<int> replica_of(const std::string& name) {
   int replica = 0;

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "etude/base/log.h"
+#include "etude/tensor/bytes.h"
 #include "etude/train/loop.h"
 #include "etude/train/sealed.h"
 
@@ -16,18 +17,12 @@ std::string settled_tag(int64_t number) { return "settled/" + std::to_string(num
 
 }  // namespace
 
-Tensor Trainer::as_tensor(const nlohmann::json& value) {
-  const std::string text = sealed::to_text(value);
-  Tensor bytes = torch::empty({static_cast<int64_t>(text.size())}, torch::kUInt8);
-  std::copy(text.begin(), text.end(), reinterpret_cast<char*>(bytes.data_ptr<uint8_t>()));
-  return bytes;
-}
+Tensor Trainer::as_tensor(const nlohmann::json& value) { return tensor_of(sealed::to_text(value)); }
 
 nlohmann::json Trainer::from_tensor(const Tensor& bytes, int from) const {
   if (bytes.scalar_type() != torch::kUInt8 || bytes.dim() != 1) throw unreadable(from);
-  const auto* const begin = reinterpret_cast<const char*>(bytes.const_data_ptr<uint8_t>());
   try {
-    return sealed::from_text(std::string(begin, begin + bytes.numel()), "");
+    return sealed::from_text(text_of(bytes), "");
   } catch (const Error&) {
     throw unreadable(from);
   }
@@ -331,8 +326,7 @@ void Trainer::welcome_those_that_return() {
     for (int r = 0; r < layout_.replicas(); ++r) {
       now.host["replicas"].push_back({{"store", donor.host.at("store")}, {"books", Store().host()}});
       if (r < first || r >= last) continue;
-      for (const auto& [name, value] : donor.tensors)
-        now.tensors.emplace_back("replica-" + std::to_string(r) + "/" + name, value);
+      for (const auto& [name, value] : donor.tensors) now.tensors.emplace_back(replica_prefix(r) + name, value);
     }
     send_begin(other, now, "rejoin/welcome-" + place);
     inform("rank " + std::to_string(other) + " is back and goes on from step " + std::to_string(counters_.step()) +

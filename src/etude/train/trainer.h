@@ -82,7 +82,9 @@ struct Fit {
   std::vector<std::string> weight_moves;         ///< a line for each init of the stage; none after a resume
   Cost cost;
   bool led = true;    ///< what follows and the values are complete on the rank that led at the end
-  Artifact artifact;  ///< nets of replica 0 as "net/parameter"; those of replica r under "replica-r/net/parameter"
+  /// Nets of the first replica that is there (0, unless it has died) as "net/parameter"; those of any other, r, under
+  /// "replica-r/net/parameter".
+  Artifact artifact;
 };
 
 /// What an evaluation shows to techniques: all replicas at once, as each is, but for those that have died.
