@@ -19,25 +19,6 @@ constexpr int kDocumentEnd = 256;
 constexpr int64_t kMostBlocks = 64;
 constexpr int64_t kFewestRows = 4;  ///< of each split in a block
 
-class ByteTokenizer : public Tokenizer {
- public:
-  std::vector<int32_t> encode(std::string_view text) const override {
-    std::vector<int32_t> ids;
-    ids.reserve(text.size());
-    for (const char c : text) ids.push_back(static_cast<unsigned char>(c));
-    return ids;
-  }
-  std::string decode(const std::vector<int64_t>& ids) const override {
-    std::string text;
-    for (const int64_t id : ids) {
-      if (id >= 0 && id < 256) text += static_cast<char>(id);
-    }
-    return text;
-  }
-  int64_t vocabulary() const override { return 257; }
-  int64_t document_end() const override { return kDocumentEnd; }
-};
-
 /// All tokens of a text, each document closed by its end.
 struct PackedText {
   std::vector<uint16_t> tokens;
@@ -209,8 +190,6 @@ class PackedRows : public TextDataset {
 };
 
 }  // namespace
-
-std::shared_ptr<Tokenizer> byte_tokenizer() { return std::make_shared<ByteTokenizer>(); }
 
 TextSplits open_text(const TextOptions& options) {
   if (!(options.validation >= 0 && options.validation < 1)) {

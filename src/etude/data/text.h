@@ -8,22 +8,9 @@
 
 #include "etude/base/options.h"
 #include "etude/data/source.h"
+#include "etude/data/tokenizer.h"
 
 namespace etude {
-
-/// Text to token ids and back.
-class Tokenizer {
- public:
-  virtual ~Tokenizer() = default;
-  virtual std::vector<int32_t> encode(std::string_view text) const = 0;  ///< without a document's end
-  /// The text of ids; what stands for no text (a document's end, ids outside the vocabulary) is left out.
-  virtual std::string decode(const std::vector<int64_t>& ids) const = 0;
-  virtual int64_t vocabulary() const = 0;
-  virtual int64_t document_end() const = 0;  ///< the token that closes each document
-};
-
-/// Ids 0..255 are bytes, 256 ends a document.
-std::shared_ptr<Tokenizer> byte_tokenizer();
 
 struct TextOptions {
   std::string path = "builtin:web";
