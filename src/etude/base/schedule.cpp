@@ -1,6 +1,7 @@
 #include "etude/base/schedule.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <numbers>
@@ -14,17 +15,21 @@
 namespace etude {
 
 struct Schedule::Node {
-  enum class Form { constant, linear, cosine, steps, warmup } form = Form::constant;
-  double a = 0, b = 0;                           ///< constant: a; linear, cosine: a -> b
-  std::vector<std::pair<Count, double>> places;  ///< steps
-  Count length;                                  ///< warmup
-  std::shared_ptr<const Node> inner;             ///< warmup
+  enum class Form { constant, linear, cosine, wsd, steps, warmup } form = Form::constant;
+  enum class Decay { linear, exponential, sqrt } decay = Decay::linear;  ///< wsd
+  double a = 0, b = 0;                                                   ///< constant: a; linear, cosine, wsd: a -> b
+  std::vector<std::pair<Count, double>> places;                          ///< steps
+  Count length;                                                          ///< of the warmup, of the decay of wsd
+  std::shared_ptr<const Node> inner;                                     ///< warmup
 };
 
 namespace {
 
 using Node = Schedule::Node;
 using Form = Node::Form;
+using Decay = Node::Decay;
+
+constexpr std::array<std::string_view, 3> kDecays = {"linear", "exponential", "sqrt"};
 
 // ---- parsing ------------------------------------------------------------------------------------
 
@@ -46,8 +51,8 @@ class Parser {
   [[noreturn]] void refuse_at(size_t offset, const std::string& why, std::string hint = {}) const {
     if (hint.empty()) {
       hint =
-          "write a number, linear(0.1 -> 0), cosine(0.1 -> 0.01), warmup(40, cosine(0.1 -> 0.01)) or "
-          "steps(0: 0.1, 50%: 0.01)";
+          "write a number, linear(0.1 -> 0), cosine(0.1 -> 0.01), wsd(0.1 -> 0.01, 20%), "
+          "warmup(40, cosine(0.1 -> 0.01)) or steps(0: 0.1, 50%: 0.01)";
     }
     throw Error(Code::config,
                 "schedule '" + std::string(text_) + "': " + why + " at column " + std::to_string(offset + 1), {}, hint);
@@ -81,12 +86,19 @@ class Parser {
     return value;
   }
 
-  /// A count up to the next `end`.
-  Count place(char end) {
+  std::string word_here() {
+    skip_blanks();
+    size_t end = at_;
+    while (end < text_.size() && text_[end] >= 'a' && text_[end] <= 'z') ++end;
+    return std::string(text_.substr(at_, end - at_));
+  }
+
+  /// A count up to the next of `ends`.
+  Count place(std::string_view ends) {
     skip_blanks();
     const size_t begin = at_;
-    const size_t stop = text_.find(end, at_);
-    if (stop == std::string_view::npos) refuse("a count and then '" + std::string(1, end) + "' expected");
+    const size_t stop = text_.find_first_of(ends, at_);
+    if (stop == std::string_view::npos) refuse("a count and then '" + std::string(ends.substr(0, 1)) + "' expected");
     at_ = stop;
     try {
       return Count::parse(text_.substr(begin, stop - begin));
@@ -96,23 +108,24 @@ class Parser {
   }
 
   std::shared_ptr<const Node> expression(bool may_warm_up) {
-    skip_blanks();
+    const std::string word = word_here();
     const size_t begin = at_;
-    size_t end = at_;
-    while (end < text_.size() && text_[end] >= 'a' && text_[end] <= 'z') ++end;
-    const std::string word(text_.substr(begin, end - begin));
     auto node = std::make_shared<Node>();
     if (word.empty() || word == "nan" || word == "inf") {
       node->a = number();
       return node;
     }
-    at_ = end;
+    at_ += word.size();
     if (word == "linear" || word == "cosine") {
       node->form = word == "linear" ? Form::linear : Form::cosine;
       expect("(");
-      node->a = number();
-      expect("->");
-      node->b = number();
+      range(*node);
+    } else if (word == "wsd") {
+      node->form = Form::wsd;
+      expect("(");
+      range(*node);
+      expect(",");
+      decay(*node);
     } else if (word == "steps") {
       node->form = Form::steps;
       expect("(");
@@ -121,25 +134,52 @@ class Parser {
       node->form = Form::warmup;
       expect("(");
       const size_t where = at_;
-      node->length = place(',');
+      node->length = place(",");
       if (!(node->length.amount > 0)) refuse_at(where, "a warm-up must be longer than 0");
       expect(",");
       node->inner = expression(false);
     } else if (word == "warmup") {
       refuse_at(begin, "a warm-up within a warm-up");
     } else {
-      const std::vector<std::string> words = {"linear", "cosine", "warmup", "steps"};
+      const std::vector<std::string> words = {"linear", "cosine", "wsd", "warmup", "steps"};
       refuse_at(begin, "unknown form '" + word + "'", did_you_mean(word, words));
     }
     expect(")");
     return node;
   }
 
+  void range(Node& node) {
+    node.a = number();
+    expect("->");
+    node.b = number();
+  }
+
+  /// "20%" or "20%, sqrt".
+  void decay(Node& node) {
+    skip_blanks();
+    const size_t where = at_;
+    node.length = place(",)");
+    if (!(node.length.amount > 0)) refuse_at(where, "a decay must be longer than 0");
+    if (node.length.unit == Unit::percent && node.length.amount > 100)
+      refuse_at(where, "a decay can't be longer than 100%");
+    if (!accept(",")) return;
+    const std::string word = word_here();
+    const auto known = std::find(kDecays.begin(), kDecays.end(), word);
+    if (known == kDecays.end()) {
+      const std::vector<std::string> words(kDecays.begin(), kDecays.end());
+      refuse("unknown decay '" + word + "'", did_you_mean(word, words, "linear, exponential or sqrt"));
+    }
+    node.decay = static_cast<Decay>(known - kDecays.begin());
+    if (node.decay == Decay::exponential && !(node.a * node.b > 0))
+      refuse("an exponential decay keeps its sign and never gets to 0", "write linear or sqrt, or an end beyond 0");
+    at_ += word.size();
+  }
+
   void steps(Node& node) {
     do {
       skip_blanks();
       const size_t where = at_;
-      const Count count = place(':');
+      const Count count = place(":");
       expect(":");
       if (node.places.empty() && count.amount != 0) refuse_at(where, "the first place must be 0");
       if (!node.places.empty()) {
@@ -158,6 +198,26 @@ class Parser {
 
 // ---- evaluation ---------------------------------------------------------------------------------
 
+/// An amount of one unit in another, at the mean rate of the run so far.
+double converted(const Count& count, Unit unit, const Counters& now) {
+  if (count.unit == unit) return count.amount;
+  return now[count.unit] > 0 ? count.amount * now[unit] / now[count.unit] : 0;
+}
+
+/// The value of a wsd at a progress q of its decay.
+double decayed(const Node& node, double q) {
+  switch (node.decay) {
+    case Decay::linear:
+      return node.a + (node.b - node.a) * q;
+    case Decay::sqrt:
+      return node.b + (node.a - node.b) * (1 - std::sqrt(q));
+    case Decay::exponential:
+      break;
+  }
+  const auto [low, high] = std::minmax(node.a, node.b);
+  return std::clamp(node.a * std::pow(node.b / node.a, q), low, high);
+}
+
 /// The value at the first update after `begin`, an amount in the stop rule's unit.
 double value_at(const Node& node, const Position& position, double begin) {
   const Count& stop = position.stop;
@@ -174,11 +234,15 @@ double value_at(const Node& node, const Position& position, double begin) {
     case Form::linear:
     case Form::cosine:
       break;
+    case Form::wsd:
+      begin = std::max(begin, stop.amount - converted(node.length.of(stop), stop.unit, position.now));
+      break;
     case Form::warmup:
       ETUDE_CHECK(false, "a warm-up has no value of its own");
   }
   const double span = stop.amount - begin;
   const double p = span > 0 ? std::clamp((position.now[stop.unit] - begin) / span, 0.0, 1.0) : 0.0;
+  if (node.form == Form::wsd) return decayed(node, p);
   if (node.form == Form::linear) return node.a + (node.b - node.a) * p;
   return node.b + (node.a - node.b) * (1 + std::cos(std::numbers::pi * p)) / 2;
 }
@@ -190,17 +254,12 @@ double warmup_share(const Count& length, const Counters& now) {
   return std::clamp((done + coming) / length.amount, Schedule::kFirstShare, 1.0);
 }
 
-/// An amount of one unit in another, at the mean rate of the run so far.
-double converted(const Count& count, Unit unit, const Counters& now) {
-  if (count.unit == unit) return count.amount;
-  return now[count.unit] > 0 ? count.amount * now[unit] / now[count.unit] : 0;
-}
-
 double first_value(const Node& node) { return node.form == Form::steps ? node.places.front().second : node.a; }
 
 std::pair<double, double> bounds(const Node& node) {
   if (node.form == Form::constant) return {node.a, node.a};
-  if (node.form == Form::linear || node.form == Form::cosine) return std::minmax({node.a, node.b});
+  if (node.form == Form::linear || node.form == Form::cosine || node.form == Form::wsd)
+    return std::minmax({node.a, node.b});
   if (node.form == Form::steps) {
     const auto less = [](const auto& x, const auto& y) { return x.second < y.second; };
     const auto [low, high] = std::minmax_element(node.places.begin(), node.places.end(), less);
@@ -225,14 +284,19 @@ std::string place_text(const Count& count) {
 }
 
 std::string text_of(const Node& node) {
-  const std::string range = plain_number(node.a) + " -> " + plain_number(node.b) + ")";
+  const std::string range = plain_number(node.a) + " -> " + plain_number(node.b);
   switch (node.form) {
     case Form::constant:
       return plain_number(node.a);
     case Form::linear:
-      return "linear(" + range;
+      return "linear(" + range + ")";
     case Form::cosine:
-      return "cosine(" + range;
+      return "cosine(" + range + ")";
+    case Form::wsd: {
+      const std::string course =
+          node.decay == Decay::linear ? "" : ", " + std::string(kDecays.at(static_cast<size_t>(node.decay)));
+      return "wsd(" + range + ", " + place_text(node.length) + course + ")";
+    }
     case Form::warmup:
       return "warmup(" + place_text(node.length) + ", " + text_of(*node.inner) + ")";
     case Form::steps:
