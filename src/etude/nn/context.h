@@ -14,6 +14,8 @@
 
 namespace etude {
 
+class KvCache;
+
 /// A part of a loss: scale * sum(item * weight) / norm. `norm` is the global denominator, summed over
 /// micro-batches and a replica's ranks before the forward, which makes 1x8 = 4x2 exact.
 struct Term {
@@ -41,6 +43,9 @@ struct Ctx {
   Tensor id_B = {};  ///< sample ids: a sample's dropout mask does not depend on its neighbours
   Taps* taps = nullptr;
   Terms* aux = nullptr;  ///< layers append terms here (router balance, ...)
+  /// Keys and values of earlier tokens, which attention goes on from (see etude/nn/kv_cache.h). Nets that follow it say
+  /// so: LanguageModel::follows_cache().
+  KvCache* cache = nullptr;
   /// The stream of a sample at a site (a block's name): the same at any batch split or rank count.
   Rng rng(Purpose purpose, int64_t item, std::string_view site) const {
     return Rng(Key{seed, purpose, step, item}).fork(site);

@@ -35,6 +35,12 @@ class LanguageModel : public Net {
   /// ids_BT int64 in [0, vocabulary). position_BT and segment_BT (documents within a packed row, which
   /// do not see each other) may be undefined. Returns logits_BTV.
   virtual Tensor logits(const Tensor& ids_BT, const Tensor& position_BT, const Tensor& segment_BT, Ctx& ctx) = 0;
+  /// Logits of what follows the last token of each row, [B, V]: without the head's work for all other tokens.
+  virtual Tensor next_logits(const Tensor& ids_BT, const Tensor& position_BT, Ctx& ctx) {
+    return logits(ids_BT, position_BT, {}, ctx).select(1, -1);
+  }
+  /// Whether a forward under ctx.cache goes on from the keys and values there, at the positions that it is given.
+  virtual bool follows_cache() const { return false; }
   virtual int64_t vocabulary() const = 0;
   virtual int64_t longest() const = 0;  ///< positions it was made for
 };
