@@ -48,16 +48,17 @@ Tensor attention(const Tensor& q_BTHE, const Tensor& k_BTGE, const Tensor& v_BTG
   return out_BHTE.transpose(1, 2);
 }
 
-Attention::Attention(const std::string& name, int64_t dim, int64_t heads, int64_t kv_heads)
-    : tap_(name + ".output"), heads_tap_(name + ".o_proj.input"), head_(dim / heads) {
-  ETUDE_CHECK(dim % heads == 0 && heads % kv_heads == 0, "heads must divide dim, kv_heads must divide heads");
-  const auto linear = [&](const char* part, int64_t inputs, int64_t outputs) {
-    return register_module(part, std::make_shared<Linear>(name + "." + part, inputs, outputs));
+Attention::Attention(const std::string& name, const AttentionShape& shape)
+    : tap_(name + ".output"), heads_tap_(name + ".o_proj.input"), head_(shape.head_or_default()) {
+  ETUDE_CHECK(shape.heads % shape.kv_heads == 0 && (shape.head > 0 || shape.dim % shape.heads == 0),
+              "kv_heads must divide heads, heads must divide dim");
+  const auto linear = [&](const char* part, int64_t inputs, int64_t outputs, bool bias) {
+    return register_module(part, std::make_shared<Linear>(name + "." + part, inputs, outputs, bias));
   };
-  q_proj = linear("q_proj", dim, dim);
-  k_proj = linear("k_proj", dim, kv_heads * head_);
-  v_proj = linear("v_proj", dim, kv_heads * head_);
-  o_proj = linear("o_proj", dim, dim);
+  q_proj = linear("q_proj", shape.dim, shape.heads * head_, shape.qkv_bias);
+  k_proj = linear("k_proj", shape.dim, shape.kv_heads * head_, shape.qkv_bias);
+  v_proj = linear("v_proj", shape.dim, shape.kv_heads * head_, shape.qkv_bias);
+  o_proj = linear("o_proj", shape.heads * head_, shape.dim, shape.output_bias);
 }
 
 Tensor Attention::forward(const Tensor& x_BTD, const Rotation& rotation, const AttentionMask& mask, Ctx& ctx) {

@@ -27,11 +27,20 @@ AttentionMask causal_mask(const Tensor& segment_BT, const at::TensorOptions& lik
 /// [B, T, H, E]. The fused kernel behind it is differentiable once.
 Tensor attention(const Tensor& q_BTHE, const Tensor& k_BTGE, const Tensor& v_BTGE, const AttentionMask& mask);
 
+/// What an attention layer is made of.
+struct AttentionShape {
+  int64_t dim = 0, heads = 0, kv_heads = 0;
+  int64_t head = 0;  ///< width of a head; 0: dim / heads
+  bool qkv_bias = false, output_bias = false;
+
+  int64_t head_or_default() const { return head > 0 ? head : dim / heads; }
+};
+
 /// Parameters under q_proj, k_proj, v_proj, o_proj.
 class Attention : public torch::nn::Module {
  public:
-  /// heads divide dim, kv_heads divide heads, dim / heads is even.
-  Attention(const std::string& name, int64_t dim, int64_t heads, int64_t kv_heads);
+  /// kv_heads divide heads, heads divide dim where head is 0, the width of a head is even.
+  Attention(const std::string& name, const AttentionShape& shape);
   /// Offers the taps "<name>.output", and "<name>.o_proj.input" (the heads side by side).
   Tensor forward(const Tensor& x_BTD, const Rotation& rotation, const AttentionMask& mask, Ctx& ctx);
   /// Projections for one token, 2 per multiply-add.

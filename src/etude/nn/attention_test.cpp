@@ -76,7 +76,7 @@ TEST(Attention, SegmentsOfOtherTypesAndLayoutsGiveTheSameMask) {
 
 TEST(Attention, BlockIsProjectionsRotationAndHeadsSideBySide) {
   const int64_t D = 8, H = 4, G = 2, E = 2, T = 5;
-  auto block = std::make_shared<Attention>("self_attn", D, H, G);
+  auto block = std::make_shared<Attention>("self_attn", AttentionShape{.dim = D, .heads = H, .kv_heads = G});
   block->to(at::kDouble);
   {
     at::NoGradGuard no_grad;

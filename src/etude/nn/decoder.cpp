@@ -52,8 +52,8 @@ DecoderLayer::DecoderLayer(const std::string& name, const DecoderOptions& o)
     : tap_(name + ".output"), attention_site_(name + ".self_attn"), mlp_site_(name + ".mlp"), dropout_(o.dropout) {
   input_layernorm =
       register_module("input_layernorm", std::make_shared<RmsNorm>(name + ".input_layernorm", o.dim, o.norm_eps));
-  self_attn = register_module(
-      "self_attn", std::make_shared<Attention>(name + ".self_attn", o.dim, o.heads, o.kv_heads_or_default()));
+  const AttentionShape shape{.dim = o.dim, .heads = o.heads, .kv_heads = o.kv_heads_or_default()};
+  self_attn = register_module("self_attn", std::make_shared<Attention>(name + ".self_attn", shape));
   post_attention_layernorm = register_module(
       "post_attention_layernorm", std::make_shared<RmsNorm>(name + ".post_attention_layernorm", o.dim, o.norm_eps));
   mlp = register_module("mlp", std::make_shared<SwiGlu>(name + ".mlp", o.dim, o.ffn_or_default()));

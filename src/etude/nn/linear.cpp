@@ -43,16 +43,23 @@ struct CodecProduct : torch::autograd::Function<CodecProduct> {
   }
 };
 
+/// x W^T + b; an undefined b adds nothing.
+Tensor affine(const Tensor& x_NI, const Tensor& weight_OI, const Tensor& bias_O) {
+  return at::linear(x_NI, weight_OI, bias_O.defined() ? std::optional<Tensor>(bias_O) : std::nullopt);
+}
+
 }  // namespace
 
 Tensor linear_with_codec(const Tensor& x_NI, const Tensor& weight_OI, const ActivationCodec& codec) {
   return CodecProduct::apply(x_NI, weight_OI, codec);
 }
 
-Linear::Linear(std::string name, int64_t inputs, int64_t outputs)
+Linear::Linear(std::string name, int64_t inputs, int64_t outputs, bool with_bias)
     : weight(register_parameter("weight", torch::zeros({outputs, inputs}))),
       name_(std::move(name)),
-      tap_(name_ + ".output") {}
+      tap_(name_ + ".output") {
+  if (with_bias) bias = register_parameter("bias", torch::zeros({outputs}));
+}
 
 LinearSlots& Linear::slots() {
   if (!slots_) slots_ = std::make_unique<LinearSlots>();
@@ -60,7 +67,7 @@ LinearSlots& Linear::slots() {
 }
 
 Tensor Linear::forward(const Tensor& x_NI, Ctx& ctx) {
-  const Tensor y_NO = slots_ ? through_slots(x_NI, ctx) : at::linear(x_NI, weight);
+  const Tensor y_NO = slots_ ? through_slots(x_NI, ctx) : affine(x_NI, weight, bias);
   if (ctx.taps) ctx.taps->offer(tap_, y_NO);
   return y_NO;
 }
@@ -77,9 +84,11 @@ Tensor Linear::through_slots(const Tensor& x_NI, Ctx& ctx) const {
   }
   if (s.quantise) in = s.quantise(in, ctx);
   const ActivationCodec* codec = s.codec ? &*s.codec : nullptr;
+  const bool own_product = s.product || codec;
   Tensor y_NO = s.product ? s.product(in, codec, ctx)
                 : codec   ? linear_with_codec(in.x_NI, in.weight_OI, *codec)
-                          : at::linear(in.x_NI, in.weight_OI);
+                          : affine(in.x_NI, in.weight_OI, bias);
+  if (own_product && bias.defined()) y_NO = y_NO + bias;
   if (low.up_OR.defined() && !low.merged) {
     y_NO = y_NO + low.scale * at::linear(at::linear(x_NI, low.down_RI), low.up_OR);
   }

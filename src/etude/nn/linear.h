@@ -1,5 +1,5 @@
 #pragma once
-// The linear layer y = x W^T and its slots: the places where techniques change a layer, in the one order
+// The linear layer y = x W^T (+ b) and its slots: the places where techniques change a layer, in the one order
 // in which their effects compose.
 //
 //   weight -> slice -> low_rank -> quantise -> product -> codec of the activation saved for backward
@@ -48,11 +48,11 @@ struct LinearSlots {
   std::optional<ActivationCodec> codec;
 };
 
-/// x_NI W_OI^T, no bias. Parameter: weight [O, I].
+/// x_NI W_OI^T + b_O. Parameters: weight [O, I], bias [O] where there is one.
 class Linear : public torch::nn::Module {
  public:
   /// `name` is the layer's full name in its net ("model.layers.0.mlp.up_proj"), for taps and messages.
-  Linear(std::string name, int64_t inputs, int64_t outputs);
+  Linear(std::string name, int64_t inputs, int64_t outputs, bool with_bias = false);
   /// Offers the tap "<name>.output".
   Tensor forward(const Tensor& x_NI, Ctx& ctx);
 
@@ -63,6 +63,7 @@ class Linear : public torch::nn::Module {
   double flops_per_row() const { return 2.0 * static_cast<double>(weight.numel()); }
 
   Tensor weight;  ///< [O, I]
+  Tensor bias;    ///< [O]; undefined where there is none
 
  private:
   Tensor through_slots(const Tensor& x_NI, Ctx& ctx) const;

@@ -30,6 +30,33 @@ TEST(Linear, IsTheProductWithTheTransposedWeight) {
   EXPECT_EQ(linear->flops_per_row(), 24);
 }
 
+TEST(Linear, ABiasIsAddedToWhateverMadeTheProduct) {
+  auto linear = std::make_shared<Linear>("head", 3, 4, true);
+  linear->to(at::kDouble);
+  {
+    at::NoGradGuard no_grad;
+    EXPECT_EQ(linear->bias.abs().max().item<double>(), 0);
+    for (const auto& p : linear->named_parameters()) p.value().copy_(random(p.value().sizes(), p.key()));
+  }
+  const Tensor x_NI = random({2, 3}, "x");
+  const Tensor expected = x_NI.mm(linear->weight.t()) + linear->bias.unsqueeze(0);
+  Ctx ctx;
+  EXPECT_LT(distance(linear->forward(x_NI, ctx), expected), 1e-14);
+  linear->slots().quantise = [](const Operands& in, Ctx&) { return Operands{2 * in.x_NI, in.weight_OI}; };
+  EXPECT_LT(distance(linear->forward(x_NI, ctx), expected + x_NI.mm(linear->weight.t())), 1e-14);
+  linear->slots().quantise = nullptr;
+  linear->slots().codec = ActivationCodec{[](const Tensor& x) -> torch::autograd::variable_list { return {x.clone()}; },
+                                          [](const torch::autograd::variable_list& kept) { return kept.at(0); }};
+  EXPECT_LT(distance(linear->forward(x_NI, ctx), expected), 1e-14);
+  linear->slots().product = [](const Operands& in, const ActivationCodec*, Ctx&) {
+    return at::linear(in.x_NI, in.weight_OI);
+  };
+  const Tensor y_NO = linear->forward(x_NI, ctx);
+  EXPECT_LT(distance(y_NO, expected), 1e-14);
+  y_NO.sum().backward();
+  EXPECT_LT(distance(linear->bias.grad(), at::full({4}, 2, at::kDouble)), 1e-14);
+}
+
 TEST(Linear, SlotsActInTheirOrder) {
   auto linear = layer(3, 4);
   const Tensor x_NI = random({2, 2}, "x");
