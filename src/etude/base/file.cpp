@@ -78,9 +78,7 @@ std::string hint_for(const std::string& path, int problem) {
   return missing.empty() ? "check the spelling" : "the directory '" + missing + "' does not exist";
 }
 
-Error failure(const std::string& action, const std::string& path, int problem) {
-  return {Code::io, "can't " + action + " '" + path + "': " + errno_text(problem), path, hint_for(path, problem)};
-}
+using ops::failure;
 
 /// A descriptor that is closed at the end of its scope.
 class Descriptor {
@@ -96,23 +94,10 @@ class Descriptor {
   int fd_;
 };
 
-/// Opens a regular file for reading; anything else (a FIFO would block for ever) is refused.
-int open_regular(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) throw failure("read", path, errno);
-  struct stat info {};
-  const int problem = fstat(fd, &info) != 0 ? errno : S_ISDIR(info.st_mode) ? EISDIR : 0;
-  if (problem == 0 && S_ISREG(info.st_mode)) return fd;
-  ::close(fd);
-  if (problem != 0) throw failure("read", path, problem);
-  throw Error(Code::io, "can't read '" + path + "': it is no regular file", path,
-              "give a regular file, not a pipe, socket or device");
-}
-
 /// Calls use(data, size) for each piece of a regular file.
 template <class Use>
 void read_in_pieces(const std::string& path, const Use& use) {
-  const Descriptor file(open_regular(path));
+  const Descriptor file(ops::open_regular(path));
   std::string piece(size_t{1} << 18, '\0');
   for (;;) {
     const ssize_t n = ::read(file.get(), piece.data(), piece.size());
@@ -136,6 +121,22 @@ std::string host_name() {
 }
 
 }  // namespace
+
+Error ops::failure(const std::string& action, const std::string& path, int problem) {
+  return {Code::io, "can't " + action + " '" + path + "': " + errno_text(problem), path, hint_for(path, problem)};
+}
+
+int ops::open_regular(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) throw failure("read", path, errno);
+  struct stat info {};
+  const int problem = fstat(fd, &info) != 0 ? errno : S_ISDIR(info.st_mode) ? EISDIR : 0;
+  if (problem == 0 && S_ISREG(info.st_mode)) return fd;
+  ::close(fd);
+  if (problem != 0) throw failure("read", path, problem);
+  throw Error(Code::io, "can't read '" + path + "': it is no regular file", path,
+              "give a regular file, not a pipe, socket or device");
+}
 
 std::string read(const std::string& path) {
   std::string out;

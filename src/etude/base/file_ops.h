@@ -5,7 +5,14 @@
 #include <cstddef>
 #include <string>
 
+#include "etude/base/error.h"
+
 namespace etude::file::ops {
+
+/// "can't ACTION 'PATH': TEXT OF ERRNO", with a hint for that number.
+Error failure(const std::string& action, const std::string& path, int problem);
+/// A descriptor of a regular file for reading; anything else (a FIFO would block for ever) is refused. Not counted.
+int open_regular(const std::string& path);
 
 int open_create(const std::string& path);  ///< for reading and writing, emptied
 int open_append(const std::string& path);
