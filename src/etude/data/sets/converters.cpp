@@ -9,7 +9,15 @@ namespace etude {
 
 const std::vector<Converter>& converters() {
   static const std::vector<Converter> all = {
+      {"debdesc", convert::debdesc},
+      {"debtags", convert::debtags},
+      {"dictd", convert::dictd},
       {"fortunes", convert::fortunes},
+      {"iso_codes", convert::iso_codes},
+      {"markdown", convert::markdown},
+      {"metamath", convert::metamath},
+      {"plain_text", convert::plain_text},
+      {"time_zones", convert::time_zones},
       {"words", convert::words},
   };
   return all;
