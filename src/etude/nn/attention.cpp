@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "etude/base/error.h"
+#include "etude/nn/kv_cache.h"
 
 namespace etude {
 namespace {
@@ -49,7 +50,7 @@ Tensor attention(const Tensor& q_BTHE, const Tensor& k_BTGE, const Tensor& v_BTG
 }
 
 Attention::Attention(const std::string& name, const AttentionShape& shape)
-    : tap_(name + ".output"), heads_tap_(name + ".o_proj.input"), head_(shape.head_or_default()) {
+    : name_(name), tap_(name + ".output"), heads_tap_(name + ".o_proj.input"), head_(shape.head_or_default()) {
   ETUDE_CHECK(shape.heads % shape.kv_heads == 0 && (shape.head > 0 || shape.dim % shape.heads == 0),
               "kv_heads must divide heads, heads must divide dim");
   const auto linear = [&](const char* part, int64_t inputs, int64_t outputs, bool bias) {
@@ -67,7 +68,10 @@ Tensor Attention::forward(const Tensor& x_BTD, const Rotation& rotation, const A
   const Tensor q_BTHE = rotate(heads(q_proj->forward(x_BTD, ctx)), rotation);
   const Tensor k_BTGE = rotate(heads(k_proj->forward(x_BTD, ctx)), rotation);
   const Tensor v_BTGE = heads(v_proj->forward(x_BTD, ctx));
-  const Tensor heads_BTD = attention(q_BTHE, k_BTGE, v_BTGE, mask).reshape({B, T, q_BTHE.size(2) * head_});
+  ETUDE_CHECK(!ctx.cache || !mask.mask_B1TT.defined(), "a cache holds one document in a slot");
+  const Tensor y_BTHE =
+      ctx.cache ? ctx.cache->attend(name_, q_BTHE, k_BTGE, v_BTGE) : attention(q_BTHE, k_BTGE, v_BTGE, mask);
+  const Tensor heads_BTD = y_BTHE.reshape({B, T, q_BTHE.size(2) * head_});
   const Tensor y_BTD = o_proj->forward(heads_BTD, ctx);
   if (ctx.taps) {
     ctx.taps->offer(heads_tap_, heads_BTD);

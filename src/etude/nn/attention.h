@@ -41,7 +41,8 @@ class Attention : public torch::nn::Module {
  public:
   /// kv_heads divide heads, heads divide dim where head is 0, the width of a head is even.
   Attention(const std::string& name, const AttentionShape& shape);
-  /// Offers the taps "<name>.output", and "<name>.o_proj.input" (the heads side by side).
+  /// Offers the taps "<name>.output", and "<name>.o_proj.input" (the heads side by side). Under ctx.cache, tokens see
+  /// what their sequences have there, and no mask is taken.
   Tensor forward(const Tensor& x_BTD, const Rotation& rotation, const AttentionMask& mask, Ctx& ctx);
   /// Projections for one token, 2 per multiply-add.
   double flops_per_token() const;
@@ -49,7 +50,7 @@ class Attention : public torch::nn::Module {
   std::shared_ptr<Linear> q_proj, k_proj, v_proj, o_proj;
 
  private:
-  std::string tap_, heads_tap_;
+  std::string name_, tap_, heads_tap_;
   int64_t head_;
 };
 
