@@ -1,18 +1,22 @@
 #pragma once
-// The safetensors format: 8 bytes little-endian header length, a JSON header, raw data. Written with the
-// tensors in the order given, so that equal content is equal bytes. Read strictly: what the format's
-// description forbids (holes, overlaps, keys that come twice, a header over 100 MB, sizes that do not
-// match) is refused. Time and memory are linear in the file's size, whatever the file says.
+// Tensors in the safetensors format (safetensors_header.h): written in the order given, so that equal content is equal
+// bytes; read at once. Files that are read a tensor at a time are in tensor_files.h.
 
-#include <map>
 #include <string>
 #include <string_view>
 
+#include "etude/tensor/safetensors_header.h"
 #include "etude/tensor/tensor.h"
 
 namespace etude {
 
-using Metadata = std::map<std::string, std::string>;
+/// The format's name of a type. Errors: Code::checkpoint naming the tensor for types that the format lacks.
+std::string safetensors_dtype(at::ScalarType type, const std::string& tensor);
+/// A tensor as it lies in a file: contiguous, on the CPU, without pending conjugation or negation.
+Tensor as_stored(const Tensor& value);
+/// The tensor of an entry, memory of its own. Errors: Code::checkpoint for types that LibTorch has no tensors of (F4
+/// and F6 values), and for truth values other than 0 and 1.
+Tensor stored_tensor(const SafetensorsEntry& entry, std::string_view bytes, const std::string& file);
 
 /// The file's bytes. Tensors are made contiguous and moved to the CPU, one at a time. Names must be unique.
 /// Errors: Code::checkpoint for types that the format lacks.

@@ -167,7 +167,7 @@ TEST(Safetensors, RefusesHeadersThatAreNone) {
   expect_refused(laid_out("{", ""), "is no JSON");
   expect_refused(laid_out("{}}", ""), "is no JSON");
   expect_refused(laid_out("{" + good, "x"), "is no JSON");
-  expect_refused(laid_out("{\"a\xff\":{}}", ""), "is no JSON");
+  expect_refused(laid_out("{\"a\xff\":{}}", ""), "is not UTF-8 in the text at byte 1");
   expect_refused(laid_out("{" + good + ",}", "x"), "is no JSON");
   expect_refused(laid_out("{" + std::string(100'000, '['), ""), "is no JSON");
   expect_refused(laid_out("{\"a\":" + std::string(100'000, '['), ""), "a list stands where none belongs", "a");
@@ -191,7 +191,9 @@ TEST(Safetensors, RefusesEntriesThatAreNone) {
   expect_refused(one(dtype + "," + shape + "," + offsets + "," + shape), "'shape' stands twice", "a");
   expect_refused(one(dtype + "," + shape + "," + offsets + ",\"more\":1"), "no field 'more'", "a");
   expect_refused(one("\"dtype\":\"U9\"," + shape + "," + offsets), "unknown dtype 'U9'", "a");
-  expect_refused(one("\"dtype\":\"F8_E4M3\"," + shape + "," + offsets), "unknown dtype", "a");
+  expect_refused(one("\"dtype\":\"f8_e4m3\"," + shape + "," + offsets), "unknown dtype", "a");
+  expect_refused(one("\"dtype\":\"F4\",\"shape\":[16]," + offsets), "type F4 can't be read as a tensor", "a");
+  expect_refused(one("\"dtype\":\"F4\",\"shape\":[15]," + offsets), "no whole number of bytes", "a");
   expect_refused(one("\"dtype\":7," + shape + "," + offsets), "a number stands", "a");
   expect_refused(one(dtype + ",\"shape\":8," + offsets), "a number stands", "a");
   expect_refused(one(dtype + ",\"shape\":[-8]," + offsets), "negative number -8", "a");
