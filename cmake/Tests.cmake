@@ -3,6 +3,7 @@
 #   methods/<slug>/**_test.cpp    test_methods
 #   tests/<suite>/*.cpp           test_<suite> each; *_main.cpp there is a helper program of its own
 #   tests/<suite>/*.sh            one test each, exit status 0 passes and 77 skips
+#   tests/fuzz/*.cpp              not here: cmake/Fuzz.cmake builds them with another compiler
 #   cmake/tests/*.cmake           the build itself
 # Labels: fast and the suite's name; the suites slow, fuzz and chaos carry only their own.
 # In the environment of each: ETUDE_BIN (the program), ETUDE_BIN_DIR (it and the helpers), ETUDE_SOURCE.
@@ -107,7 +108,10 @@ macro(etude_all_tests)
     if(suite IN_LIST ETUDE_RINGS)
       message(FATAL_ERROR "tests/${suite} has the name of a ring: its tests belong beside its sources.")
     endif()
-    file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/${suite}/*.cpp)
+    set(sources "")
+    if(NOT suite STREQUAL fuzz)
+      file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/${suite}/*.cpp)
+    endif()
     set(helpers ${sources})
     list(FILTER helpers INCLUDE REGEX "_main\\.cpp$")
     list(FILTER sources EXCLUDE REGEX "_main\\.cpp$")
