@@ -1,10 +1,12 @@
 #include "etude/data/sets.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "etude/base/assets.h"
 #include "etude/base/error.h"
 #include "etude/base/file.h"
+#include "etude/data/sets/store.h"
 
 namespace etude {
 
@@ -37,6 +39,34 @@ std::string_view builtin_text(const std::string& name) {
                 "the program is damaged, or was built from a changed data/" + name + ".txt: build it again");
   }
   return *text;
+}
+
+std::vector<NamedSet> named_sets() {
+  std::vector<NamedSet> sets;
+  for (const SetDescription& set : set_descriptions()) {
+    NamedSet named{set.name, set.title, set.licence, set.about, {}};
+    for (const SetPackage& p : set.packages) named.packages.push_back(p.name);
+    sets.push_back(std::move(named));
+  }
+  return sets;
+}
+
+std::string cache_directory() {
+  const auto set = [](const char* name) {
+    const char* const value = std::getenv(name);
+    return std::string(value ? value : "");
+  };
+  if (const std::string own = set("ETUDE_CACHE"); !own.empty()) return own;
+  if (const std::string user = set("XDG_CACHE_HOME"); user.starts_with('/')) return user + "/etude";
+  if (const std::string home = set("HOME"); !home.empty()) return home + "/.cache/etude";
+  return "";
+}
+
+std::string fetched_set(const std::string& name) {
+  const SetDescription& set = set_description(name);
+  const SetManifest manifest = read_manifest(set.name);
+  check_set(manifest, false);
+  return set_folder(set.name) + "/" + manifest.documents_file.path;
 }
 
 }  // namespace etude

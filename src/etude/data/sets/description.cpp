@@ -45,9 +45,18 @@ SetPackage package(const Config& table) {
   return p;
 }
 
+SetDescription::Source source(const Config& table) {
+  const std::string word = text_of(table, "source", false);
+  if (word.empty()) return SetDescription::Source::packages;
+  if (word == "indexes") return SetDescription::Source::indexes;
+  if (word == "status") return SetDescription::Source::status;
+  refuse(*table.find("source"), "there is no source '" + word + "' of sets");
+}
+
 SetDescription description(const std::string& name, const Config& table) {
-  static const std::vector<std::string> known = {"title",   "licence", "terms",   "about",   "split",     "kind",
-                                                 "options", "package", "members", "content", "documents", "bytes"};
+  static const std::vector<std::string> known = {"title",   "licence",   "source",  "terms",   "about",
+                                                 "split",   "kind",      "options", "package", "members",
+                                                 "content", "documents", "bytes"};
   for (const auto& [key, value] : table.as_table())
     if (std::find(known.begin(), known.end(), key) == known.end()) refuse(value, "unknown key '" + key + "'");
   SetDescription set;
@@ -57,6 +66,7 @@ SetDescription description(const std::string& name, const Config& table) {
   set.terms = text_of(table, "terms", false);
   set.about = text_of(table, "about");
   set.split = text_of(table, "split", false);
+  set.source = source(table);
   set.kind = text_of(table, "kind");
   set.content = text_of(table, "content", false);
   set.documents = number_of(table, "documents");
@@ -65,7 +75,10 @@ SetDescription description(const std::string& name, const Config& table) {
     for (const auto& [key, value] : options->as_table()) set.options[key] = text_of(*options, key);
   for (const Config& one : list_of(table, "package")) set.packages.push_back(package(one));
   for (const Config& one : list_of(table, "members")) set.members.push_back(one.as_string());
-  if (!set.packages.empty() && set.members.empty()) refuse(table, "'" + name + "' takes no members of its packages");
+  if (set.packages.empty() == (set.source == SetDescription::Source::packages))
+    refuse(table, "'" + name + "' has packages if and only if it has no other source");
+  if (set.packages.empty() != set.members.empty())
+    refuse(table, "'" + name + "' has members if and only if it has packages");
   if (!set.content.empty() && !is_hash(set.content)) refuse(table, "'" + set.content + "' is no SHA-256");
   return set;
 }

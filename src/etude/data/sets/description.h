@@ -18,13 +18,16 @@ struct SetPackage {
 
 struct SetDescription {
   std::string name, title;
-  std::string licence;                         ///< in a word or two
-  std::string terms;                           ///< what a user must know before passing the data on; may be empty
-  std::string about;                           ///< what a document is, its fields, what is wrong with it
-  std::string split;                           ///< how to cut it for testing without leaks
+  std::string licence;  ///< in a word or two
+  std::string terms;    ///< what a user must know before passing the data on; may be empty
+  std::string about;    ///< what a document is, its fields, what is wrong with it
+  std::string split;    ///< how to cut it for testing without leaks
+  /// Where its files come from: packages of the archive, the archive's indexes of them, or dpkg's list of what is
+  /// installed here.
+  enum class Source { packages, indexes, status } source = Source::packages;
   std::string kind;                            ///< of its converter
   std::map<std::string, std::string> options;  ///< of the converter
-  std::vector<SetPackage> packages;            ///< empty where the archive's own indexes are the data
+  std::vector<SetPackage> packages;            ///< none for the other sources
   std::vector<std::string> members;            ///< patterns of member paths
   std::string content;                         ///< members_hash() of what the packages hold; empty where it changes
   int64_t documents = 0;                       ///< counted once; what a changing set has may differ
