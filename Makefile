@@ -4,6 +4,8 @@
 #   make demo       build ./etude, run the first comparison, say where its report is
 #   make test       build everything, run the fast tests
 #   make test-all   the slow, fuzz and chaos suites too
+#   make fuzz       the fuzz targets, 60 s each (FUZZ_SECONDS, FUZZ_TARGETS; PLANTED=1: with a planted bug)
+#   make interop    tests beside Hugging Face's and TensorBoard's own readers, in a Python environment it sets up
 #   make build      ./etude alone
 #   make format     clang-format over our sources         make lint   clang-tidy (LINT="files" for some)
 #   make clean      remove build/ (LibTorch in .deps/ stays)
@@ -19,7 +21,7 @@ TIMED := setup/timed.sh
 JOBS_MAX := $(shell awk '/MemAvailable/ { n = int($$2 / 1500000); print n < 1 ? 1 : n }' /proc/meminfo)
 JOBS_RUN := $(shell n='$(JOBS)'; m='$(JOBS_MAX)'; [ "$$n" -lt "$${m:-1}" ] && echo "$$n" || echo "$${m:-1}")
 
-.PHONY: help demo build test test-all clean format lint packages-demo packages-test libtorch
+.PHONY: help demo build test test-all clean format lint fuzz interop packages-demo packages-test packages-fuzz libtorch
 .NOTPARALLEL:
 
 help:
@@ -44,7 +46,17 @@ test-all: packages-test libtorch
 	@$(TIMED) build ninja -C $(BUILD) -j $(JOBS_RUN) all bench
 	@$(TIMED) test setup/ctest.sh $(BUILD)
 
-packages-demo packages-test: packages-%:
+# Without LibTorch and with clang; in build/fuzz whatever PRESET says.
+fuzz: packages-fuzz
+	@bash tests/fuzz/fuzz_test.sh
+
+interop: packages-test libtorch
+	@$(TIMED) install setup/interop.sh
+	@$(TIMED) configure cmake --preset $(PRESET) -DETUDE_TESTS=ON
+	@$(TIMED) build ninja -C $(BUILD) -j $(JOBS_RUN)
+	@ETUDE_PYTHON=$(CURDIR)/.deps/interop/bin/python $(TIMED) test setup/ctest.sh $(BUILD) -L '^interop$$'
+
+packages-demo packages-test packages-fuzz: packages-%:
 	@[ -n "$(SKIP_PACKAGES)" ] || $(TIMED) install setup/install.sh $*
 
 libtorch:
