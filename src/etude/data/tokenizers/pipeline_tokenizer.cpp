@@ -1,0 +1,241 @@
+#include "etude/data/tokenizers/pipeline_tokenizer.h"
+
+#include <algorithm>
+#include <mutex>
+
+#include "etude/base/file.h"
+#include "etude/base/text.h"
+#include "etude/data/tokenizers/tokenizer_settings.h"
+#include "etude/data/tokenizers/word_cache.h"
+
+namespace etude {
+namespace {
+
+constexpr std::string_view kWordSign = "▁";
+
+/// Memory of one encode() at a time.
+struct Workspace {
+  ModelScratch scratch;
+  WordCache cache;
+  std::vector<ModelToken> tokens;
+  std::vector<int32_t> ids;
+};
+
+/// Workspaces that outlive the calls, one for each thread that encodes at the same time.
+class Workspaces {
+ public:
+  class Lease {
+   public:
+    explicit Lease(Workspaces& owner) : owner_(owner) {
+      const std::lock_guard lock(owner_.mutex_);
+      if (owner_.free_.empty()) {
+        workspace_ = std::make_unique<Workspace>();
+      } else {
+        workspace_ = std::move(owner_.free_.back());
+        owner_.free_.pop_back();
+      }
+    }
+    ~Lease() {
+      const std::lock_guard lock(owner_.mutex_);
+      owner_.free_.push_back(std::move(workspace_));
+    }
+    Lease(const Lease&) = delete;
+    Workspace& operator*() { return *workspace_; }
+
+   private:
+    Workspaces& owner_;
+    std::unique_ptr<Workspace> workspace_;
+  };
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Workspace>> free_;
+};
+
+class PipelineTokenizer : public Tokenizer {
+ public:
+  explicit PipelineTokenizer(TokenizerParts parts)
+      : parts_(std::move(parts)),
+        added_(std::move(parts_.added), parts_.model->table(), parts_.normalizer.get(), parts_.name) {
+    if (parts_.document_begin) begin_ = require_token(*parts_.document_begin);
+    if (parts_.document_end) end_ = require_token(*parts_.document_end);
+    if (!end_) end_ = usual_document_end([&](std::string_view token) { return id(token); });
+    hash_ = hash_of_files(parts_.files);
+  }
+
+  std::vector<int32_t> encode(std::string_view text) const override {
+    std::vector<int32_t> ids;
+    Workspaces::Lease lease(workspaces_);
+    Workspace& workspace = *lease;
+    each_section(
+        text, false, [&](int32_t id, const PieceText&, const PieceText::Range&) { ids.push_back(id); },
+        [&](const PieceText& section) {
+          for (const auto& piece : section.pieces) append_ids(section.view(piece), workspace, ids);
+        });
+    return ids;
+  }
+
+  Encoding encode_with_offsets(std::string_view text) const override {
+    Encoding encoding;
+    int32_t word = 0;
+    Workspaces::Lease lease(workspaces_);
+    Workspace& workspace = *lease;
+    each_section(
+        text, true,
+        [&](int32_t id, const PieceText& section, const PieceText::Range& range) {
+          encoding.ids.push_back(id);
+          encoding.offsets.push_back(section.span(range));
+          encoding.words.push_back(added_.special(id) ? -1 : word++);
+        },
+        [&](const PieceText& section) {
+          for (const auto& piece : section.pieces) append_piece(section, piece, workspace, encoding, word);
+        });
+    if (parts_.trim) trim_offsets(encoding);
+    return encoding;
+  }
+
+  std::string decode(const std::vector<int64_t>& ids) const override {
+    std::vector<std::string> tokens;
+    for (const int64_t id : ids) {
+      if (added_.special(id)) continue;
+      std::string written = token(id);
+      if (!written.empty()) tokens.push_back(std::move(written));
+    }
+    if (parts_.decoder) parts_.decoder->apply(tokens);
+    std::string text;
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      if (i > 0 && !parts_.decoder) text += ' ';
+      text += tokens[i];
+    }
+    return text;
+  }
+
+  int64_t vocabulary() const override { return std::max(parts_.model->table().limit(), added_.limit()); }
+
+  int64_t document_end() const override {
+    if (end_) return *end_;
+    throw Error(Code::data, "the tokenizer has no token that closes a document", parts_.name,
+                "name one as \"eos_token\" in a tokenizer_config.json beside it");
+  }
+  std::optional<int64_t> document_begin() const override { return begin_; }
+
+  std::optional<int64_t> id(std::string_view token) const override {
+    if (const AddedToken* added = added_.find(token)) return added->id;
+    const int32_t id = parts_.model->table().id(token);
+    return id == kNoToken ? std::nullopt : std::optional<int64_t>(id);
+  }
+
+  std::string token(int64_t id) const override {
+    if (const AddedToken* added = added_.find(id)) return added->content;
+    return std::string(parts_.model->table().token(id));
+  }
+
+  std::string hash() const override { return hash_; }
+  std::vector<File> files() const override { return parts_.files; }
+
+ private:
+  int64_t require_token(const std::string& token) const {
+    if (const auto found = id(token)) return *found;
+    throw Error(Code::data, "the token '" + fitted(printable(token), 40) + "' is not in the vocabulary", parts_.name,
+                "do the files of the tokenizer belong together?");
+  }
+
+  /// Calls on_token(id, text, range) for added tokens and on_pieces(text) for what is between them, in order.
+  template <class OnToken, class OnPieces>
+  void each_section(std::string_view text, bool tracked, const OnToken& on_token, const OnPieces& on_pieces) const {
+    std::vector<AddedTokens::Section> sections, inner;
+    added_.split(text, false, sections);
+    for (const auto& [id, range] : sections) {
+      PieceText section(text.substr(range.begin, range.end - range.begin), range.begin, tracked);
+      if (id != kNoToken) {
+        on_token(id, section, {0, section.text.size()});
+        continue;
+      }
+      if (parts_.normalizer) parts_.normalizer->apply(section);
+      if (!added_.any(true)) {
+        cut(section, on_pieces);
+        continue;
+      }
+      inner.clear();
+      added_.split(section.text, true, inner);
+      for (const auto& [inner_id, inner_range] : inner) {
+        if (inner_id != kNoToken) {
+          on_token(inner_id, section, inner_range);
+        } else {
+          PieceText between(section, inner_range.begin, inner_range.end);
+          cut(between, on_pieces);
+        }
+      }
+    }
+  }
+
+  template <class OnPieces>
+  void cut(PieceText& section, const OnPieces& on_pieces) const {
+    for (const auto& step : parts_.pre_tokenization.steps) step->apply(section);
+    on_pieces(section);
+  }
+
+  void append_ids(std::string_view piece, Workspace& workspace, std::vector<int32_t>& ids) const {
+    WordCache::Ids known;
+    if (workspace.cache.find(piece, known)) {
+      ids.insert(ids.end(), known.first, known.first + known.count);
+      return;
+    }
+    workspace.tokens.clear();
+    parts_.model->tokenize(piece, workspace.scratch, workspace.tokens);
+    const size_t first = ids.size();
+    for (const ModelToken& token : workspace.tokens) ids.push_back(token.id);
+    workspace.cache.add(piece, ids.data() + first, ids.size() - first);
+  }
+
+  /// A piece is a word; where the text is not cut, words begin with their sign.
+  void append_piece(const PieceText& section, const PieceText::Range& piece, Workspace& workspace, Encoding& encoding,
+                    int32_t& word) const {
+    workspace.tokens.clear();
+    parts_.model->tokenize(section.view(piece), workspace.scratch, workspace.tokens);
+    bool first = true;
+    for (const ModelToken& token : workspace.tokens) {
+      const bool begins = !parts_.pre_tokenization.cuts &&
+                          parts_.model->table().token(token.id).substr(0, kWordSign.size()) == kWordSign;
+      if (begins && !first) ++word;
+      first = false;
+      encoding.ids.push_back(token.id);
+      encoding.offsets.push_back(section.span({piece.begin + token.begin, piece.begin + token.end}));
+      encoding.words.push_back(word);
+    }
+    if (!first) ++word;
+  }
+
+  void trim_offsets(Encoding& encoding) const {
+    constexpr std::string_view kBlank = "Ġ";
+    for (size_t i = 0; i < encoding.ids.size(); ++i) {
+      const std::string written = token(encoding.ids[i]);
+      std::string_view text = written;
+      int64_t leading = 0, trailing = 0;
+      for (; text.substr(0, kBlank.size()) == kBlank; text.remove_prefix(kBlank.size())) ++leading;
+      std::string_view tail = written;
+      for (; tail.size() >= kBlank.size() && tail.substr(tail.size() - kBlank.size()) == kBlank; ++trailing) {
+        tail.remove_suffix(kBlank.size());
+      }
+      auto& [begin, end] = encoding.offsets[i];
+      const bool is_first = i == 0 || begin == 0;
+      if (is_first && parts_.trim->prefix && leading > 0) --leading;  // that one isn't in the text
+      begin = std::min(begin + leading, end);
+      if (end >= trailing) end = std::max(end - trailing, begin);
+    }
+  }
+
+  TokenizerParts parts_;
+  AddedTokens added_;
+  std::optional<int64_t> begin_, end_;
+  std::string hash_;
+  mutable Workspaces workspaces_;
+};
+
+}  // namespace
+
+std::shared_ptr<Tokenizer> pipeline_tokenizer(TokenizerParts parts) {
+  return std::make_shared<PipelineTokenizer>(std::move(parts));
+}
+
+}  // namespace etude
