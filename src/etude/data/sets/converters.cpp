@@ -13,11 +13,17 @@ const std::vector<Converter>& converters() {
       {"debtags", convert::debtags},
       {"dictd", convert::dictd},
       {"fortunes", convert::fortunes},
+      {"html", convert::html},
       {"iso_codes", convert::iso_codes},
+      {"mallard", convert::mallard},
       {"markdown", convert::markdown},
+      {"message_catalogues", convert::message_catalogues},
       {"metamath", convert::metamath},
       {"plain_text", convert::plain_text},
+      {"r_data", convert::r_data},
+      {"sword", convert::sword},
       {"time_zones", convert::time_zones},
+      {"wordnet", convert::wordnet},
       {"words", convert::words},
   };
   return all;
