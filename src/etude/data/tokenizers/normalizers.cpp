@@ -1,5 +1,6 @@
 #include "etude/data/tokenizers/normalizers.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "etude/base/text.h"
@@ -51,7 +52,7 @@ class FormNormalizer : public Normalizer {
     rewriter.copy(0, stable);
     for (size_t at = stable; at < text.text.size(); at = stable) {
       const size_t end = segment_end(text.text, at);
-      rewrite_segment(text.text, at, end, rewriter);
+      rewrite_segment(text.text, at, end, rewriter, text.tracked);
       stable = stable_until(text.text, end);
       rewriter.copy(end, stable);
     }
@@ -87,16 +88,72 @@ class FormNormalizer : public Normalizer {
     return at;
   }
 
-  /// Characters of the normal form are counted from the end of the segment, so that marks keep their own place; those
-  /// that come before stand for its first character.
-  void rewrite_segment(std::string_view text, size_t begin, size_t end, Rewriter& rewriter) const {
-    const std::string form = unicode::normalized(form_, text.substr(begin, end - begin));
-    const size_t from = unicode::count(text.substr(begin, end - begin)), to = unicode::count(form);
-    size_t source = begin, passed = 0, index = 0;
-    for (size_t at = 0; at < form.size(); ++index) {
+  /// A character of the decomposition of a segment.
+  struct Part {
+    char32_t code;
+    int combining_class;
+    bool first;  ///< of the parts of a character
+  };
+
+  std::vector<Part> sorted_parts(std::string_view segment) const {
+    const bool compatible = form_ == Form::nfkc || form_ == Form::nfkd;
+    std::vector<Part> parts;
+    for (size_t at = 0; at < segment.size();) {
+      const size_t length = unicode::decode(segment, at).length;
+      const std::string apart = unicode::normalized(compatible ? Form::nfkd : Form::nfd, segment.substr(at, length));
+      for (size_t i = 0; i < apart.size();) {
+        const Char c = unicode::decode(apart, i);
+        parts.push_back({c.code, unicode::combining_class(c.code), i == 0});
+        i += c.length;
+      }
+      at += length;
+    }
+    const auto starts = [](const Part& part) { return part.combining_class == 0; };
+    const auto before = [](const Part& a, const Part& b) { return a.combining_class < b.combining_class; };
+    for (auto marks = parts.begin(); marks != parts.end();) {
+      marks = std::find_if_not(marks, parts.end(), starts);
+      const auto last = std::find_if(marks, parts.end(), starts);
+      std::stable_sort(marks, last, before);
+      marks = last;
+    }
+    return parts;
+  }
+
+  /// Takes the parts of a character of the normal form from `parts`; how many of them are first parts.
+  static size_t take_parts(std::string_view character, std::vector<Part>& parts) {
+    const std::string apart = unicode::normalized(Form::nfd, character);
+    size_t firsts = 0;
+    for (size_t i = 0; i < apart.size();) {
+      const Char c = unicode::decode(apart, i);
+      const auto part = std::find_if(parts.begin(), parts.end(), [&](const Part& p) { return p.code == c.code; });
+      if (part != parts.end()) {
+        firsts += part->first;
+        parts.erase(part);
+      }
+      i += c.length;
+    }
+    return firsts;
+  }
+
+  /// Characters of the normal form stand for those of the text in order: each for the next one, of whose like it takes
+  /// as many as it has first parts; one without any stands for the same as the one before it. (The rule of the
+  /// library `tokenizers`, where sorted marks stand for each other's places.)
+  void rewrite_segment(std::string_view text, size_t begin, size_t end, Rewriter& rewriter, bool tracked) const {
+    const std::string_view segment = text.substr(begin, end - begin);
+    const std::string form = unicode::normalized(form_, segment);
+    if (!tracked) return rewriter.put(form, begin);
+    std::vector<Part> parts = sorted_parts(segment);
+    size_t next = begin, source = begin;
+    for (size_t at = 0; at < form.size();) {
       const size_t length = unicode::decode(form, at).length;
-      for (; index > 0 && passed + to < index + from; ++passed) source += unicode::decode(text, source).length;
-      rewriter.put(std::string_view(form).substr(at, length), source);
+      const std::string_view written = std::string_view(form).substr(at, length);
+      size_t firsts = take_parts(written, parts);
+      if (firsts > 0) source = std::min(next, unicode::before(text, end));
+      rewriter.put(written, source);
+      for (; firsts > 0 && next < end; --firsts) {
+        source = next;
+        next += unicode::decode(text, next).length;
+      }
       at += length;
     }
   }

@@ -6,6 +6,7 @@
 #include "etude/base/file.h"
 #include "etude/base/text.h"
 #include "etude/data/tokenizers/tokenizer_settings.h"
+#include "etude/data/tokenizers/unicode.h"
 #include "etude/data/tokenizers/word_cache.h"
 
 namespace etude {
@@ -90,7 +91,7 @@ class PipelineTokenizer : public Tokenizer {
         [&](const PieceText& section) {
           for (const auto& piece : section.pieces) append_piece(section, piece, workspace, encoding, word);
         });
-    if (parts_.trim) trim_offsets(encoding);
+    if (parts_.trim) trim_offsets(text, encoding);
     return encoding;
   }
 
@@ -206,22 +207,42 @@ class PipelineTokenizer : public Tokenizer {
     if (!first) ++word;
   }
 
-  void trim_offsets(Encoding& encoding) const {
+  /// Blanks at the ends of what a token stands for: of an added token, any white space.
+  struct Blanks {
+    size_t leading = 0, trailing = 0;
+  };
+  Blanks blanks_of(int32_t id, std::string_view text) const {
     constexpr std::string_view kBlank = "Ġ";
-    for (size_t i = 0; i < encoding.ids.size(); ++i) {
-      const std::string written = token(encoding.ids[i]);
-      std::string_view text = written;
-      int64_t leading = 0, trailing = 0;
-      for (; text.substr(0, kBlank.size()) == kBlank; text.remove_prefix(kBlank.size())) ++leading;
-      std::string_view tail = written;
-      for (; tail.size() >= kBlank.size() && tail.substr(tail.size() - kBlank.size()) == kBlank; ++trailing) {
-        tail.remove_suffix(kBlank.size());
+    Blanks blanks;
+    if (added_.find(int64_t{id})) {
+      const auto is_space = [&](size_t at) { return unicode::is(unicode::decode(text, at).code, unicode::kSpace); };
+      for (size_t at = 0; at < text.size() && is_space(at); at += unicode::decode(text, at).length) ++blanks.leading;
+      for (size_t at = text.size(); at > 0 && is_space(unicode::before(text, at)); at = unicode::before(text, at)) {
+        ++blanks.trailing;
       }
-      auto& [begin, end] = encoding.offsets[i];
-      const bool is_first = i == 0 || begin == 0;
-      if (is_first && parts_.trim->prefix && leading > 0) --leading;  // that one isn't in the text
-      begin = std::min(begin + leading, end);
-      if (end >= trailing) end = std::max(end - trailing, begin);
+      return blanks;
+    }
+    const std::string_view written = parts_.model->table().token(id);
+    for (std::string_view head = written; head.substr(0, kBlank.size()) == kBlank; head.remove_prefix(kBlank.size())) {
+      ++blanks.leading;
+    }
+    for (std::string_view tail = written;
+         tail.size() >= kBlank.size() && tail.substr(tail.size() - kBlank.size()) == kBlank;
+         tail.remove_suffix(kBlank.size())) {
+      ++blanks.trailing;
+    }
+    return blanks;
+  }
+
+  void trim_offsets(std::string_view text, Encoding& encoding) const {
+    for (size_t i = 0; i < encoding.ids.size(); ++i) {
+      auto begin = static_cast<size_t>(encoding.offsets[i].begin), end = static_cast<size_t>(encoding.offsets[i].end);
+      Blanks blanks = blanks_of(encoding.ids[i], text.substr(begin, end - begin));
+      const bool prefixed = parts_.trim->prefix && (i == 0 || begin == 0);  // by a blank that is not in the text
+      if (prefixed && blanks.leading == 1) blanks.leading = 0;
+      for (; blanks.leading > 0 && begin < end; --blanks.leading) begin += unicode::decode(text, begin).length;
+      for (; blanks.trailing > 0 && begin < end; --blanks.trailing) end = unicode::before(text, end);
+      encoding.offsets[i] = {static_cast<int64_t>(begin), static_cast<int64_t>(end)};
     }
   }
 

@@ -61,6 +61,7 @@ class SentencepieceTokenizer : public Tokenizer {
     for (const int64_t id : ids) {
       if (id < 0 || id >= vocabulary()) continue;
       const Type type = model_.types[static_cast<size_t>(id)];
+      if (type == Type::unknown) at_start = false;
       if (type == Type::control || type == Type::unknown) continue;
       const std::string_view piece = model_.table.token(id);
       if (type == Type::byte) {

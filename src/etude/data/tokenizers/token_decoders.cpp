@@ -38,7 +38,9 @@ class SequenceDecoder : public TokenDecoder {
 class ByteLevelDecoder : public TokenDecoder {
  public:
   void apply(Tokens& tokens) const override {
-    for (std::string& token : tokens) token = bytes_of_token(token);
+    std::string all;
+    for (const std::string& token : tokens) all += bytes_of_token(token);
+    tokens.assign(1, std::move(all));
   }
 };
 

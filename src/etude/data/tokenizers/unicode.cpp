@@ -102,7 +102,7 @@ Char decode_long(std::string_view text, size_t at) {
 }
 
 size_t before(std::string_view text, size_t at) {
-  for (size_t length = 1; length <= 4 && length <= at; ++length) {
+  for (size_t length = 2; length <= 4 && length <= at; ++length) {
     if (decode(text, at - length).length == length) return at - length;
   }
   return at - 1;
@@ -141,9 +141,9 @@ bool is_ideograph(char32_t code) {
   struct Block {
     char32_t first, last;
   };
-  // The list of BERT's reference implementation (tokenization.py, _is_chinese_char).
+  // As the library `tokenizers` has them; BERT's own list begins the one from U+2B920 at U+2B820.
   static constexpr Block kBlocks[] = {{0x4E00, 0x9FFF},   {0x3400, 0x4DBF},   {0x20000, 0x2A6DF}, {0x2A700, 0x2B73F},
-                                      {0x2B740, 0x2B81F}, {0x2B820, 0x2CEAF}, {0xF900, 0xFAFF},   {0x2F800, 0x2FA1F}};
+                                      {0x2B740, 0x2B81F}, {0x2B920, 0x2CEAF}, {0xF900, 0xFAFF},   {0x2F800, 0x2FA1F}};
   for (const Block& block : kBlocks) {
     if (code >= block.first && code <= block.last) return true;
   }
@@ -167,6 +167,8 @@ bool stable_alone(Form form, char32_t code) {
   if (code < kBasicPlane) return form_table(form).flags[code] & 2;
   return look_up_stable(form, code);
 }
+
+int combining_class(char32_t code) { return u_getCombiningClass(static_cast<UChar32>(code)); }
 
 std::string normalized(Form form, std::string_view text) {
   UErrorCode status = U_ZERO_ERROR;

@@ -54,6 +54,8 @@ enum class Form { nfc, nfd, nfkc, nfkd };
 bool begins_segment(Form form, char32_t code);
 /// Whether a character that stands alone in its segment is its own normal form.
 bool stable_alone(Form form, char32_t code);
+/// By which the marks of a segment are sorted; 0 for what keeps its place.
+int combining_class(char32_t code);
 /// The normal form of well-formed UTF-8.
 std::string normalized(Form form, std::string_view text);
 
