@@ -93,7 +93,8 @@ int64_t SetDescription::packed_bytes() const {
 
 std::vector<SetDescription> parse_set_descriptions(std::string_view toml, std::string_view file_name) {
   std::vector<SetDescription> sets;
-  for (const auto& [name, table] : parse_toml(toml, file_name).as_table()) {
+  const Config all = parse_toml(toml, file_name);
+  for (const auto& [name, table] : all.as_table()) {
     if (!table.is_table()) refuse(table, "'" + name + "' must be a table");
     sets.push_back(description(name, table));
   }

@@ -14,7 +14,8 @@ constexpr std::string_view kCodes[] = {"code", "alpha_4", "alpha_3", "alpha_2"};
 std::string as_lines(const nlohmann::json& entry) {
   std::string text;
   for (const auto& [key, value] : entry.items())
-    if (value.is_string()) text += (text.empty() ? "" : "\n") + key + ": " + value.get<std::string>();
+    if (value.is_string() && !value.get_ref<const std::string&>().empty())
+      text += (text.empty() ? "" : "\n") + key + ": " + value.get<std::string>();
   return text;
 }
 

@@ -20,6 +20,12 @@ std::string section_number(std::string_view line) {
 
 bool is_chapter(std::string_view line) { return line.starts_with("Chapter ") || line.starts_with("Appendix "); }
 
+/// With common blanks in place of those that don't break.
+std::string with_plain_blanks(std::string text) {
+  for (size_t at = 0; (at = text.find("\u00A0", at)) != std::string::npos; ++at) text.replace(at, 2, " ");
+  return text;
+}
+
 std::vector<std::string_view> lines_of(std::string_view text) {
   std::vector<std::string_view> lines;
   for (size_t begin = 0; begin < text.size();) {
@@ -65,7 +71,7 @@ std::vector<Section> sections_of(const std::string& text) {
 /// A numbered section is a document. Fields: section (its number), title, chapter.
 void plain_text(const MemberFiles& members, const SetDescription&, const Emit& emit) {
   for (const std::string& path : members.paths()) {
-    const std::string text = as_utf8(unpacked(members.read(path), path));
+    const std::string text = with_plain_blanks(as_utf8(unpacked(members.read(path), path)));
     for (const Section& section : sections_of(text)) {
       const std::string_view body = trim(section.body);
       if (section.number.empty() || body.empty()) continue;
