@@ -9,6 +9,7 @@ namespace etude {
 
 const std::vector<Converter>& converters() {
   static const std::vector<Converter> all = {
+      {"chess", convert::chess},
       {"debdesc", convert::debdesc},
       {"debtags", convert::debtags},
       {"dictd", convert::dictd},
@@ -22,7 +23,9 @@ const std::vector<Converter>& converters() {
       {"plain_text", convert::plain_text},
       {"r_data", convert::r_data},
       {"sword", convert::sword},
+      {"talk_topics", convert::talk_topics},
       {"time_zones", convert::time_zones},
+      {"wml", convert::wml},
       {"wordnet", convert::wordnet},
       {"words", convert::words},
   };
