@@ -80,11 +80,17 @@ void BpeModel::add_merge(std::string_view left, std::string_view right, const st
                     ", which is not in the vocabulary",
                 where, "do vocabulary and merges belong together?");
   }
+  merges_reach_over_words_ = merges_reach_over_words_ || reaches_over_words(made);
   if ((count_ + 1) * 4 > merges_.size() * 3) resize(merges_.size() * 2);
   const uint64_t pair = pair_of(table_.id(left), table_.id(right));
   Merge& merge = merges_[slot(pair)];
   if (merge.pair == kNoPair) ++count_;
   merge = {pair, next_rank_++, table_.id(made)};
+}
+
+bool BpeModel::keeps_words_apart() const {
+  const bool plain = options_.continuing_prefix.empty() && options_.end_suffix.empty() && !options_.ignore_merges;
+  return plain && !merges_reach_over_words_ && table_.id(kWordSign) != kNoToken;
 }
 
 void BpeModel::tokenize(std::string_view piece, ModelScratch& scratch, std::vector<ModelToken>& tokens) const {

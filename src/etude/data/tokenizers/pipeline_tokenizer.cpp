@@ -1,18 +1,16 @@
 #include "etude/data/tokenizers/pipeline_tokenizer.h"
 
 #include <algorithm>
-#include <mutex>
 
 #include "etude/base/file.h"
 #include "etude/base/text.h"
 #include "etude/data/tokenizers/tokenizer_settings.h"
 #include "etude/data/tokenizers/unicode.h"
 #include "etude/data/tokenizers/word_cache.h"
+#include "etude/data/tokenizers/workspaces.h"
 
 namespace etude {
 namespace {
-
-constexpr std::string_view kWordSign = "▁";
 
 /// Memory of one encode() at a time.
 struct Workspace {
@@ -22,42 +20,15 @@ struct Workspace {
   std::vector<int32_t> ids;
 };
 
-/// Workspaces that outlive the calls, one for each thread that encodes at the same time.
-class Workspaces {
- public:
-  class Lease {
-   public:
-    explicit Lease(Workspaces& owner) : owner_(owner) {
-      const std::lock_guard lock(owner_.mutex_);
-      if (owner_.free_.empty()) {
-        workspace_ = std::make_unique<Workspace>();
-      } else {
-        workspace_ = std::move(owner_.free_.back());
-        owner_.free_.pop_back();
-      }
-    }
-    ~Lease() {
-      const std::lock_guard lock(owner_.mutex_);
-      owner_.free_.push_back(std::move(workspace_));
-    }
-    Lease(const Lease&) = delete;
-    Workspace& operator*() { return *workspace_; }
-
-   private:
-    Workspaces& owner_;
-    std::unique_ptr<Workspace> workspace_;
-  };
-
- private:
-  std::mutex mutex_;
-  std::vector<std::unique_ptr<Workspace>> free_;
-};
-
 class PipelineTokenizer : public Tokenizer {
  public:
   explicit PipelineTokenizer(TokenizerParts parts)
       : parts_(std::move(parts)),
         added_(std::move(parts_.added), parts_.model->table(), parts_.normalizer.get(), parts_.name) {
+    if (!parts_.pre_tokenization.cuts && parts_.model->keeps_words_apart()) {
+      parts_.pre_tokenization.steps.push_back(word_cutter());
+      parts_.pre_tokenization.cuts = true;
+    }
     if (parts_.document_begin) begin_ = require_token(*parts_.document_begin);
     if (parts_.document_end) end_ = require_token(*parts_.document_end);
     if (!end_) end_ = usual_document_end([&](std::string_view token) { return id(token); });
@@ -66,7 +37,7 @@ class PipelineTokenizer : public Tokenizer {
 
   std::vector<int32_t> encode(std::string_view text) const override {
     std::vector<int32_t> ids;
-    Workspaces::Lease lease(workspaces_);
+    Workspaces<Workspace>::Lease lease(workspaces_);
     Workspace& workspace = *lease;
     each_section(
         text, false, [&](int32_t id, const PieceText&, const PieceText::Range&) { ids.push_back(id); },
@@ -79,7 +50,7 @@ class PipelineTokenizer : public Tokenizer {
   Encoding encode_with_offsets(std::string_view text) const override {
     Encoding encoding;
     int32_t word = 0;
-    Workspaces::Lease lease(workspaces_);
+    Workspaces<Workspace>::Lease lease(workspaces_);
     Workspace& workspace = *lease;
     each_section(
         text, true,
@@ -250,7 +221,7 @@ class PipelineTokenizer : public Tokenizer {
   AddedTokens added_;
   std::optional<int64_t> begin_, end_;
   std::string hash_;
-  mutable Workspaces workspaces_;
+  mutable Workspaces<Workspace> workspaces_;
 };
 
 }  // namespace

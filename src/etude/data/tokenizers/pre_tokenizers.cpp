@@ -5,6 +5,7 @@
 #include "etude/base/text.h"
 #include "etude/data/tokenizers/byte_characters.h"
 #include "etude/data/tokenizers/text_pattern.h"
+#include "etude/data/tokenizers/token_model.h"
 #include "etude/data/tokenizers/unicode.h"
 #include "etude/data/tokenizers/word_scanner.h"
 
@@ -112,6 +113,26 @@ class ByteWriter : public PreTokenizer {
       rewriter.close();
     }
     rewriter.finish(text);
+  }
+};
+
+class WordCutter : public PreTokenizer {
+ public:
+  void apply(PieceText& text) const override {
+    std::vector<Range> cut;
+    for (const Range& piece : text.pieces) {
+      const std::string_view seen = std::string_view(text.text).substr(0, piece.end);
+      size_t begin = piece.begin, run = piece.begin;  // of the word; behind the last sign
+      for (size_t sign = seen.find(kWordSign, begin); sign < piece.end; sign = seen.find(kWordSign, run)) {
+        if (sign > run) {
+          cut.push_back({begin, sign});
+          begin = sign;
+        }
+        run = sign + kWordSign.size();
+      }
+      if (begin < piece.end) cut.push_back({begin, piece.end});
+    }
+    text.pieces = std::move(cut);
   }
 };
 
@@ -281,6 +302,8 @@ PreTokenization bert_pre_tokenization() {
   add_bert(made);
   return made;
 }
+
+std::unique_ptr<PreTokenizer> word_cutter() { return std::make_unique<WordCutter>(); }
 
 std::unique_ptr<PreTokenizer> byte_writer() { return std::make_unique<ByteWriter>(); }
 

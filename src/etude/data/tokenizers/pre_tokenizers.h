@@ -32,6 +32,8 @@ PreTokenization read_pre_tokenizer(const JsonView& json);
 /// As GPT-2 cuts: the pattern of words, then bytes.
 PreTokenization gpt2_pre_tokenization(bool add_prefix_space);
 PreTokenization bert_pre_tokenization();
+/// Cuts before each kWordSign that follows another character.
+std::unique_ptr<PreTokenizer> word_cutter();
 /// Writes bytes as characters: what PreTokenization leaves out.
 std::unique_ptr<PreTokenizer> byte_writer();
 

@@ -7,6 +7,7 @@
 #include "etude/base/error.h"
 #include "etude/base/text.h"
 #include "etude/data/tokenizers/token_decoders.h"
+#include "etude/data/tokenizers/token_model.h"
 
 namespace etude {
 namespace {
@@ -126,6 +127,10 @@ void read_trainer(std::string_view bytes, const std::string& name, Sentencepiece
     return std::string(field.bytes);
   };
   while (const auto field = message.next()) {
+    if (field->tag == 24) {
+      message.require(*field, 0);
+      model.blanks_end_words = field->number != 0;
+    }
     if (field->tag == 46) model.begin_piece = text(*field);
     if (field->tag == 47) model.end_piece = text(*field);
   }
@@ -173,6 +178,7 @@ void read_normalizer(std::string_view bytes, const std::string& where, Sentencep
     if (field->tag == 2) {
       message.require(*field, 2);
       check_rules(field->bytes, where);
+      model.has_rules = !field->bytes.empty();
     }
     if (field->tag == 3) model.dummy_prefix = flag(*field);
     if (field->tag == 4) model.fewer_blanks = flag(*field);
@@ -181,6 +187,15 @@ void read_normalizer(std::string_view bytes, const std::string& where, Sentencep
 }
 
 }  // namespace
+
+bool SentencepieceModel::keeps_words_apart() const {
+  const bool plain = !has_rules && !fewer_blanks && !blanks_end_words && dummy_prefix && escaped_blanks;
+  if (!plain || table.id(kWordSign) == kNoToken) return false;
+  for (int64_t id = 0; id < table.limit(); ++id) {
+    if (reaches_over_words(table.token(id)) || table.token(id).find(' ') != std::string_view::npos) return false;
+  }
+  return true;
+}
 
 SentencepieceModel read_sentencepiece_model(std::string_view bytes, const std::string& name) {
   if (bytes.empty()) throw Error(Code::data, "the file is empty", name, kHint);

@@ -7,13 +7,15 @@
 #include "etude/base/text.h"
 #include "etude/data/tokenizers/sentencepiece_model.h"
 #include "etude/data/tokenizers/token_decoders.h"
+#include "etude/data/tokenizers/token_model.h"
+#include "etude/data/tokenizers/word_cache.h"
+#include "etude/data/tokenizers/workspaces.h"
 
 namespace etude {
 namespace {
 
 using Type = SentencepieceModel::Type;
 
-constexpr std::string_view kBlank = "▁";
 constexpr size_t kLongestText = size_t{1} << 30;  // the library counts bytes in 32 bits
 
 bool begins_with(std::string_view text, std::string_view beginning) {
@@ -25,6 +27,7 @@ class SentencepieceTokenizer : public Tokenizer {
   SentencepieceTokenizer(std::string bytes, std::string name, TokenizerSettings settings)
       : name_(std::move(name)), model_(read_sentencepiece_model(bytes, name_)) {
     load(bytes);
+    words_apart_ = model_.keeps_words_apart();
     find_ends(settings);
     files_.push_back({"tokenizer.model", std::move(bytes)});
     for (File& file : settings.files) files_.push_back(std::move(file));
@@ -33,23 +36,35 @@ class SentencepieceTokenizer : public Tokenizer {
 
   std::vector<int32_t> encode(std::string_view text) const override {
     require_short(text);
-    std::vector<int> ids;
-    require_ok(processor_.Encode(text, &ids));
-    return {ids.begin(), ids.end()};
+    std::vector<int32_t> ids;
+    if (!words_apart_) {
+      append_ids(text, ids);
+      return ids;
+    }
+    Workspaces<WordCache>::Lease lease(caches_);
+    each_word(text, [&](std::string_view word, size_t, bool) {
+      WordCache::Ids known;
+      if ((*lease).find(word, known)) {
+        ids.insert(ids.end(), known.first, known.first + known.count);
+        return;
+      }
+      const size_t first = ids.size();
+      append_ids(word, ids);
+      (*lease).add(word, ids.data() + first, ids.size() - first);
+    });
+    return ids;
   }
 
   Encoding encode_with_offsets(std::string_view text) const override {
     require_short(text);
-    sentencepiece::ImmutableSentencePieceText pieces;
-    require_ok(processor_.Encode(text, pieces.mutable_proto()));
     Encoding encoding;
     int32_t word = -1;
-    for (size_t i = 0; i < pieces.pieces_size(); ++i) {
-      const auto piece = pieces.pieces(static_cast<int>(i));
-      if (word < 0 || begins_with(piece.piece(), kBlank)) ++word;
-      encoding.ids.push_back(static_cast<int32_t>(piece.id()));
-      encoding.offsets.push_back({piece.begin(), piece.end()});
-      encoding.words.push_back(word);
+    if (words_apart_) {
+      each_word(text, [&](std::string_view part, size_t at, bool after_blank) {
+        append_pieces(part, at, after_blank, encoding, word);
+      });
+    } else {
+      append_pieces(text, 0, false, encoding, word);
     }
     widen_bytes(encoding);
     return encoding;
@@ -120,6 +135,45 @@ class SentencepieceTokenizer : public Tokenizer {
     }
   }
 
+  /// Calls f(word, at, after_blank) for parts of the text that are tokenized each by itself: the library puts a blank
+  /// before each, which stands for the one that the word lacks. `at` is where the word begins, its blank included.
+  template <class F>
+  static void each_word(std::string_view text, const F& f) {
+    const auto is_blank = [&](size_t at) {
+      return text[at] == ' ' ||
+             (at + 1 >= kWordSign.size() && text.substr(at + 1 - kWordSign.size(), kWordSign.size()) == kWordSign);
+    };
+    for (size_t begin = 0; begin < text.size();) {
+      size_t end = text.find(' ', begin + 1);
+      while (end != std::string_view::npos && is_blank(end - 1)) end = text.find(' ', end + 1);
+      end = std::min(end, text.size());
+      const bool after_blank = begin > 0;
+      const size_t first = begin + (after_blank ? 1 : 0);
+      f(text.substr(first, end - first), begin, after_blank);
+      begin = end;
+    }
+  }
+
+  void append_ids(std::string_view text, std::vector<int32_t>& ids) const {
+    std::vector<int> found;
+    require_ok(processor_.Encode(text, &found));
+    ids.insert(ids.end(), found.begin(), found.end());
+  }
+
+  void append_pieces(std::string_view text, size_t at, bool after_blank, Encoding& encoding, int32_t& word) const {
+    sentencepiece::ImmutableSentencePieceText pieces;
+    require_ok(processor_.Encode(text, pieces.mutable_proto()));
+    const auto shift = static_cast<int64_t>(at + (after_blank ? 1 : 0));
+    for (size_t i = 0; i < pieces.pieces_size(); ++i) {
+      const auto piece = pieces.pieces(static_cast<int>(i));
+      if (word < 0 || begins_with(piece.piece(), kWordSign)) ++word;
+      const int64_t begin = i == 0 ? static_cast<int64_t>(at) : shift + piece.begin();
+      encoding.ids.push_back(static_cast<int32_t>(piece.id()));
+      encoding.offsets.push_back({begin, shift + piece.end()});
+      encoding.words.push_back(word);
+    }
+  }
+
   void require_short(std::string_view text) const {
     if (text.size() <= kLongestText) return;
     throw Error(Code::data, "a text of " + std::to_string(text.size()) + " bytes is too long for sentencepiece", name_,
@@ -142,28 +196,30 @@ class SentencepieceTokenizer : public Tokenizer {
 
   /// Blanks that were put before the text are taken away again.
   void append_piece(std::string_view piece, std::string& text, bool& at_start) const {
-    if (at_start && (model_.dummy_prefix || model_.fewer_blanks) && begins_with(piece, kBlank)) {
-      piece.remove_prefix(kBlank.size());
+    if (at_start && (model_.dummy_prefix || model_.fewer_blanks) && begins_with(piece, kWordSign)) {
+      piece.remove_prefix(kWordSign.size());
       at_start = model_.fewer_blanks;
     } else {
       at_start = false;
     }
     if (!piece.empty()) at_start = false;
     while (!piece.empty()) {
-      const size_t blank = std::min(piece.find(kBlank), piece.size());
+      const size_t blank = std::min(piece.find(kWordSign), piece.size());
       text += piece.substr(0, blank);
       if (blank == piece.size()) return;
       text += ' ';
-      piece.remove_prefix(blank + kBlank.size());
+      piece.remove_prefix(blank + kWordSign.size());
     }
   }
 
   std::string name_;
   SentencepieceModel model_;
   sentencepiece::SentencePieceProcessor processor_;
+  bool words_apart_ = false;
   std::optional<int64_t> begin_, end_;
   std::vector<File> files_;
   std::string hash_;
+  mutable Workspaces<WordCache> caches_;
 };
 
 }  // namespace

@@ -156,6 +156,12 @@ std::unique_ptr<TokenModel> read_unigram(const JsonView& json) {
 
 }  // namespace
 
+bool reaches_over_words(std::string_view token) {
+  size_t at = 0;
+  while (token.substr(at, kWordSign.size()) == kWordSign) at += kWordSign.size();
+  return token.find(kWordSign, at) != std::string_view::npos;
+}
+
 TokenTable read_vocabulary(const JsonView& json) {
   TokenTable table;
   const int64_t limit = id_limit(json.raw());

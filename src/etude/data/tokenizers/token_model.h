@@ -43,7 +43,14 @@ class TokenModel {
   /// Appends the tokens of a piece in order. Thread-safe. Errors: Code::data for a piece of 2 GiB and more.
   virtual void tokenize(std::string_view piece, ModelScratch& scratch, std::vector<ModelToken>& tokens) const = 0;
   virtual const TokenTable& table() const = 0;
+  /// Whether no token reaches over a "▁" that follows another character: a text may be cut there, into words, without
+  /// any change to its tokens.
+  virtual bool keeps_words_apart() const { return false; }
 };
+
+inline constexpr std::string_view kWordSign = "▁";  ///< by which vocabularies write a blank
+/// Whether kWordSign stands in a token behind another character.
+bool reaches_over_words(std::string_view token);
 
 /// What a BPE model knows beside its vocabulary and merges.
 struct BpeOptions {

@@ -74,19 +74,25 @@ struct FormTable {
   }
 };
 
+template <Form form>
+const FormTable& table_of() {
+  static const auto made = std::make_unique<const FormTable>(form);
+  return *made;
+}
+
+/// Made when a text first asks for the form.
 const FormTable& form_table(Form form) {
-  static const FormTable nfc(Form::nfc), nfd(Form::nfd), nfkc(Form::nfkc), nfkd(Form::nfkd);
   switch (form) {
     case Form::nfc:
-      return nfc;
+      return table_of<Form::nfc>();
     case Form::nfd:
-      return nfd;
+      return table_of<Form::nfd>();
     case Form::nfkc:
-      return nfkc;
+      return table_of<Form::nfkc>();
     case Form::nfkd:
-      return nfkd;
+      return table_of<Form::nfkd>();
   }
-  return nfc;
+  return table_of<Form::nfc>();
 }
 
 }  // namespace
