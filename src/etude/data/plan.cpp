@@ -1,4 +1,5 @@
 #include "etude/base/error.h"
+#include "etude/data/mixture.h"
 #include "etude/data/source.h"
 
 namespace etude {
@@ -78,10 +79,51 @@ class ShardedPlan : public Plan {
   int64_t shards_;
 };
 
+std::vector<double> weights_of(const std::vector<Share>& shares) {
+  std::vector<double> weights;
+  for (const Share& share : shares) weights.push_back(share.weight);
+  return weights;
+}
+
+class MixedPlan : public Plan {
+ public:
+  MixedPlan(bool shuffle, std::vector<Share> shares)
+      : shuffle_(shuffle), shares_(std::move(shares)), mixture_(weights_of(shares_)) {}
+
+  std::vector<int64_t> ids(const PlanPoint& at) const override {
+    check(at);
+    for (const Share& share : shares_) {
+      if (share.records < 1) throw Error(Code::data, "a part of the mixture has no records", "data.mix", "add data");
+    }
+    static const Purpose kTurns = purpose_of("turns of a mixture");
+    const int64_t all = at.batch * at.replicas;
+    std::vector<int64_t> chosen;
+    chosen.reserve(static_cast<size_t>(at.batch));
+    for (int64_t k = 0; k < at.batch; ++k) {
+      const int64_t turn = at.replica * at.batch + k;
+      const int64_t p = at.position + (shuffle_ ? permuted(turn, all, Key{at.seed, kTurns, at.position}) : turn);
+      const Mixture::Place place = mixture_.at(p);
+      const Share& share = shares_[place.source];
+      const auto salt = static_cast<int64_t>(shares_.size() == 1 ? 0 : place.source + 1);
+      chosen.push_back(in_epochs(place.number, share.first, share.records, shuffle_, at.seed, salt));
+    }
+    return chosen;
+  }
+
+ private:
+  bool shuffle_;
+  std::vector<Share> shares_;
+  Mixture mixture_;
+};
+
 }  // namespace
 
 std::unique_ptr<Plan> epoch_plan(bool shuffle) { return std::make_unique<EpochPlan>(shuffle); }
 
 std::unique_ptr<Plan> sharded_plan(bool shuffle, int shards) { return std::make_unique<ShardedPlan>(shuffle, shards); }
+
+std::unique_ptr<Plan> mixed_plan(bool shuffle, const std::vector<Share>& shares) {
+  return std::make_unique<MixedPlan>(shuffle, shares);
+}
 
 }  // namespace etude

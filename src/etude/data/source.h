@@ -22,12 +22,21 @@ struct DataCard {
   int64_t records = 0;  ///< of a data set, its size(); of an entry of data_sets(), what its format calls a record
 };
 
+/// A part of a data set that is mixed with others: records first..first+records-1, and how many samples of a whole
+/// come from there, in proportion to the other weights.
+struct Share {
+  int64_t first = 0, records = 0;
+  double weight = 1;
+};
+
 /// Records by stable id, 0..size()-1. get() is pure and may be called from several threads.
 class Dataset {
  public:
   virtual ~Dataset() = default;
   virtual DataCard card() const = 0;
   virtual int64_t size() const = 0;
+  /// The parts that it is mixed of, in the order of ids; none: all records come equally often.
+  virtual std::vector<Share> shares() const { return {}; }
   /// The samples of these ids (0..size()-1; none is fine), collated on the CPU. `rng` is keyed by (seed, view,
   /// step) and never by a replica: random views fork it by id. May be called outside the main thread, so it
   /// keeps to plain loops: an ATen operator there would start a second team of OpenMP threads.
@@ -63,5 +72,11 @@ std::unique_ptr<Plan> epoch_plan(bool shuffle);
 /// Errors of ids(): Code::config unless shards is a multiple of R, batch one of shards / R, and there are at
 /// least as many records as shards.
 std::unique_ptr<Plan> sharded_plan(bool shuffle, int shards);
+/// Parts mixed by weight, each with epochs of its own in which each of its records comes once: sample number p is
+/// the next of the part that Mixture::at(p) names. Those of a step, whoever takes them, are numbers position ..
+/// position + replicas * batch - 1; if shuffled, which replica takes which is drawn anew in every step, so that none
+/// meets one part more than others do. With one share this is epoch_plan, but for which replica takes which.
+/// Errors of ids(): Code::data for a share without records. Of this: those of Mixture.
+std::unique_ptr<Plan> mixed_plan(bool shuffle, const std::vector<Share>& shares);
 
 }  // namespace etude

@@ -1,64 +1,78 @@
 #include "etude/data/text_files.h"
 
 #include <dirent.h>
-#include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <memory>
 #include <set>
-#include <system_error>
 #include <utility>
 
 #include "etude/base/error.h"
+#include "etude/base/mapped_file.h"
+#include "etude/data/corpus/bytes.h"
+#include "etude/data/corpus/errors.h"
+#include "etude/data/corpus/readers.h"
+#include "etude/data/corpus/token_file.h"
 #include "etude/data/sets.h"
 
 namespace etude {
 namespace {
 
-constexpr size_t kChunk = size_t{1} << 20;  ///< bytes read at once
+using corpus::circle;
+using corpus::failed;
+using corpus::Packing;
+using corpus::refuse;
+using corpus::require_regular;
+
+constexpr const char* kGiveText = "give a .txt file, a folder of them, or builtin:web";
 
 using FileId = std::pair<dev_t, ino_t>;
 FileId id_of(const struct stat& info) { return {info.st_dev, info.st_ino}; }
 
-Error refuse(const std::string& what, const std::string& where, const std::string& hint) {
-  return Error(Code::data, what, where, hint);
+std::string last_part(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  return slash == std::string::npos ? path : path.substr(slash + 1);
 }
 
-Error circle(const std::string& path) {
-  return refuse("links form a circle", path, "remove the link that leads back to where it comes from");
+std::string lower(std::string_view text) {
+  std::string made(text);
+  for (char& c : made) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c;
+  return made;
 }
 
-/// The error of a system call on a path.
-Error failed(const std::string& what, int problem, const std::string& path) {
-  if (problem == ELOOP) return circle(path);
-  const bool denied = problem == EACCES || problem == EPERM;
-  return refuse(
-      what + ": " + std::generic_category().message(problem), path,
-      denied ? "let this user read it (chmod), or copy it to a place of this user's" : "check the path and the disk");
-}
+/// What the name of a file says, if it says that it is one of ours.
+struct Named {
+  std::optional<TextFormat> format;
+  Packing packing = Packing::none;
+};
 
-const char* kind_of(mode_t mode) {
-  return S_ISFIFO(mode)   ? "a FIFO"
-         : S_ISSOCK(mode) ? "a socket"
-         : S_ISCHR(mode)  ? "a character device"
-         : S_ISBLK(mode)  ? "a block device"
-         : S_ISDIR(mode)  ? "a folder"
-                          : "no regular file";
-}
-
-void require_regular(const struct stat& info, const std::string& path) {
-  if (S_ISREG(info.st_mode)) return;
-  throw refuse(std::string("this is ") + kind_of(info.st_mode) + ", not a regular file", path,
-               "copy what it gives into a .txt file, and give that");
-}
-
-bool is_text_name(std::string_view name) {
-  if (name.size() < 4) return false;
-  const std::string_view end = name.substr(name.size() - 4);
-  return end[0] == '.' && (end[1] | 0x20) == 't' && (end[2] | 0x20) == 'x' && (end[3] | 0x20) == 't';
+/// Errors: Code::data for kinds that users may take for ours.
+Named named(const std::string& path) {
+  static constexpr std::pair<std::string_view, TextFormat> kEnds[] = {{".txt", TextFormat::plain},
+                                                                      {".jsonl", TextFormat::json_lines},
+                                                                      {".ndjson", TextFormat::json_lines},
+                                                                      {".jsonlines", TextFormat::json_lines},
+                                                                      {".json-lines", TextFormat::json_lines},
+                                                                      {".csv", TextFormat::csv},
+                                                                      {".tsv", TextFormat::tsv},
+                                                                      {".bin", TextFormat::tokens},
+                                                                      {".npy", TextFormat::tokens}};
+  Named said{{}, corpus::packing_of(path)};
+  std::string name = lower(last_part(path));
+  if (said.packing != Packing::none) name.resize(name.rfind('.'));
+  for (const auto& [end, format] : kEnds) {
+    if (name.ends_with(end)) said.format = format;
+  }
+  if (name.ends_with(".parquet")) {
+    throw refuse("Parquet files are not read", path,
+                 "convert it: python3 -c \"import pandas; pandas.read_parquet('IN').to_json('OUT.jsonl', "
+                 "orient='records', lines=True, force_ascii=False)\"");
+  }
+  if (said.format == TextFormat::tokens && said.packing != Packing::none) {
+    throw refuse("token ids are read in place, so they can't be packed", path, "unpack the file");
+  }
+  return said;
 }
 
 /// Names in a folder but hidden ones, sorted by their bytes.
@@ -90,23 +104,23 @@ class Walk {
     for (const std::string& name : names_in(folder)) visit(folder + "/" + name, below + name);
     above_.pop_back();
   }
-  std::vector<std::string> files;  ///< below the folder
+  std::vector<TextFile> files;
 
  private:
   void visit(const std::string& path, const std::string& below) {
     struct stat info {};
     if (stat(path.c_str(), &info) != 0) {
       if (errno == ELOOP) throw circle(path);
-      if (!is_text_name(path)) return;  // not ours, whatever is wrong with it
+      if (!named(path).format) return;  // not ours, whatever is wrong with it
       if (errno == ENOENT)
         throw refuse("this link points to nothing", path, "remove it, or put back what it points to");
       throw failed("the text can't be read", errno, path);
     }
     if (S_ISDIR(info.st_mode)) {
       into(path, below + "/");
-    } else if (is_text_name(path)) {
+    } else if (const Named said = named(path); said.format) {
       require_regular(info, path);
-      files.push_back(below);
+      files.push_back({path, below, *said.format, said.packing});
     }
   }
 
@@ -135,155 +149,154 @@ class Walk {
   } catch (const Error&) {
     // Without its names there is no suggestion.
   }
-  throw refuse("there is no file or folder '" + path + "'", "data.path",
-               did_you_mean(first, beside, "give a .txt file, a folder of them, or builtin:web"));
+  throw refuse("there is no file or folder '" + path + "'", "data.path", did_you_mean(first, beside, kGiveText));
 }
 
-int64_t line_of(std::string_view text, int64_t offset) {
-  const auto end = text.begin() + offset;
-  return 1 + std::count(text.begin(), end, '\n');
-}
-
-void require_text(std::string_view text, const std::string& path) {
-  const TextFault fault = find_fault(text);
-  if (fault.kind == TextFault::Kind::none) return;
-  const std::string place = path + ":" + std::to_string(line_of(text, fault.offset));
-  const std::string offset = " at offset " + std::to_string(fault.offset);
-  if (text.starts_with("\xff\xfe") || text.starts_with("\xfe\xff")) {
-    throw refuse("this text is in UTF-16, not in UTF-8", path, "convert it: iconv -f UTF-16 -t UTF-8 OLD > NEW");
-  }
-  switch (fault.kind) {
-    case TextFault::Kind::nul:
-      throw refuse("this is no text: there is a NUL byte" + offset, place, "give plain text; binary files don't count");
-    case TextFault::Kind::cut:
-      throw refuse("the text ends within a character that begins" + offset, place,
-                   "the file seems to be truncated: copy it again");
-    default: {
-      static const char* kDigits = "0123456789abcdef";
-      const auto byte = static_cast<unsigned char>(text[static_cast<size_t>(fault.offset)]);
-      throw refuse(std::string("the text is not UTF-8: byte 0x") + kDigits[byte >> 4] + kDigits[byte & 15] + offset,
-                   place,
-                   "a binary file? Text in another encoding can be converted: iconv -f LATIN1 -t UTF-8 OLD > NEW");
-    }
-  }
-}
-
-/// Packed, a byte of text takes three bytes of memory, until that of the text itself is freed.
-void require_memory(int64_t bytes, const std::string& path) {
-  const int64_t memory = static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
-  if (memory <= 0 || bytes <= memory / 3) return;
-  throw refuse("the text of " + std::to_string(bytes) + " bytes is too large for the " + std::to_string(memory) +
-                   " bytes of memory, of which it would need three times its size",
-               path, "give a part of it");
-}
-
-std::vector<Document> builtin_documents(const std::string& name) {
-  const std::string_view text = builtin_text(name);
-  std::vector<Document> documents;
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t blank = text.find("\n\n", begin);
-    const size_t end = blank == std::string_view::npos ? text.size() : blank + 1;
-    documents.push_back({name + "#" + std::to_string(documents.size()), std::string(text.substr(begin, end - begin))});
-    begin = end + 1;
-  }
-  return documents;
-}
-
-std::vector<Document> folder_documents(const std::string& path) {
+std::vector<TextFile> folder_files(const std::string& path) {
   Walk walk;
   walk.into(path, "");
   if (walk.files.empty()) {
     const bool empty = names_in(path).empty();
-    throw refuse(empty ? "the folder is empty" : "there is no .txt file in this folder or below", path,
-                 "texts are the files whose names end in .txt");
+    throw refuse(
+        empty ? "the folder is empty"
+              : "there is no .txt file and none of another kind of text in this folder or below",
+        path,
+        "texts are the files whose names end in .txt, .jsonl, .csv or .tsv, also with .gz, .zst or .xz behind, "
+        "and in .bin or .npy for token ids");
   }
-  std::sort(walk.files.begin(), walk.files.end());
-  int64_t bytes = 0;
-  for (const std::string& below : walk.files) {
-    struct stat info {};
-    if (stat((path + "/" + below).c_str(), &info) == 0) bytes += info.st_size;
-  }
-  require_memory(bytes, path);
-  std::vector<Document> documents;
-  for (const std::string& below : walk.files) documents.push_back({below, read_text_file(path + "/" + below)});
-  return documents;
+  std::sort(walk.files.begin(), walk.files.end(), [](const TextFile& a, const TextFile& b) { return a.name < b.name; });
+  return std::move(walk.files);
 }
+
+/// A built-in text, cut at its blank lines.
+class BuiltinDocuments : public DocumentReader {
+ public:
+  explicit BuiltinDocuments(const std::string& name) : name_(name), text_(builtin_text(name)) {}
+
+  bool next(Document& document) override {
+    if (begin_ >= text_.size()) return false;
+    const size_t blank = text_.find("\n\n", begin_);
+    const size_t end = blank == std::string_view::npos ? text_.size() : blank + 1;
+    document = {.name = name_ + "#" + std::to_string(count_++),
+                .text = std::string(text_.substr(begin_, end - begin_))};
+    begin_ = end + 1;
+    return true;
+  }
+  int64_t bytes() const override { return static_cast<int64_t>(std::min(begin_, text_.size())); }
+
+ private:
+  std::string name_;
+  std::string_view text_;
+  size_t begin_ = 0;
+  int64_t count_ = 0;
+};
+
+/// Token ids of one file, in pieces.
+class TokenDocuments : public DocumentReader {
+ public:
+  explicit TokenDocuments(const TextFile& file)
+      : name_(file.name),
+        bytes_(file.path, file::Mapped::Access::sequential),
+        run_(corpus::token_run(bytes_.bytes().substr(0, corpus::kTokenHead), static_cast<int64_t>(bytes_.size()),
+                               file.path)) {}
+
+  bool next(Document& document) override {
+    constexpr int64_t kPiece = int64_t{1} << 20, kAnyId = int64_t{1} << 31;
+    const int64_t count = std::min(kPiece, run_.count - begin_);
+    if (count == 0) return false;
+    document = {.name = name_, .tokens = std::vector<int32_t>(static_cast<size_t>(count))};
+    corpus::read_tokens(bytes_.bytes(), run_, begin_, count, kAnyId, bytes_.path(), document.tokens.data());
+    bytes_.require_whole();
+    begin_ += count;
+    document.ends = begin_ == run_.count;
+    return true;
+  }
+  int64_t bytes() const override { return begin_ * run_.width(); }
+
+ private:
+  std::string name_;
+  file::Mapped bytes_;
+  corpus::TokenRun run_;
+  int64_t begin_ = 0;
+};
+
+/// Adds up what is taken out of the file below.
+class Counted : public corpus::Bytes {
+ public:
+  Counted(const std::string& path, int64_t& sum) : file_(path), sum_(sum) {}
+  std::string_view next() override {
+    const std::string_view piece = file_.next();
+    sum_ += static_cast<int64_t>(piece.size());
+    return piece;
+  }
+  const std::string& name() const override { return file_.name(); }
+
+ private:
+  corpus::FileBytes file_;
+  int64_t& sum_;
+};
+
+/// The documents of all files, one file after the other.
+class FileDocuments : public DocumentReader {
+ public:
+  FileDocuments(std::vector<TextFile> files, std::string field) : files_(std::move(files)), field_(std::move(field)) {}
+
+  bool next(Document& document) override {
+    for (; at_ < files_.size() || reader_; reader_.reset()) {
+      if (!reader_) reader_ = open(files_[at_++]);
+      if (reader_->next(document)) return true;
+      empty_ += reader_->empty();
+      if (files_[at_ - 1].format == TextFormat::tokens) bytes_ += reader_->bytes();
+    }
+    return false;
+  }
+  int64_t empty() const override { return empty_ + (reader_ ? reader_->empty() : 0); }
+  int64_t bytes() const override { return bytes_; }
+
+ private:
+  std::unique_ptr<DocumentReader> open(const TextFile& file) {
+    if (file.format == TextFormat::tokens) return std::make_unique<TokenDocuments>(file);
+    auto bytes = corpus::unpacked(std::make_unique<Counted>(file.path, bytes_), file.packing);
+    switch (file.format) {
+      case TextFormat::json_lines:
+        return corpus::json_lines(std::move(bytes), file.name, field_);
+      case TextFormat::csv:
+        return corpus::delimited(std::move(bytes), file.name, field_, ',');
+      case TextFormat::tsv:
+        return corpus::delimited(std::move(bytes), file.name, field_, '\t');
+      default:
+        return corpus::plain_text(std::move(bytes), file.name);
+    }
+  }
+
+  std::vector<TextFile> files_;
+  std::string field_;
+  size_t at_ = 0;
+  std::unique_ptr<DocumentReader> reader_;
+  int64_t empty_ = 0, bytes_ = 0;
+};
 
 }  // namespace
 
-TextFault find_fault(std::string_view text) {
-  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
-  for (size_t i = 0; i < text.size();) {
-    const unsigned char lead = byte(i);
-    if (lead - 1u < 0x7f) {
-      ++i;
-      continue;
-    }
-    const auto fault = [&](TextFault::Kind kind) { return TextFault{static_cast<int64_t>(i), kind}; };
-    if (lead == 0) return fault(TextFault::Kind::nul);
-    const size_t length = lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 0;
-    if (length == 0) return fault(TextFault::Kind::encoding);
-    for (size_t k = 1; k < length; ++k) {
-      if (i + k == text.size()) return fault(TextFault::Kind::cut);
-      // The second byte also rules out overlong forms, surrogates and what lies above U+10FFFF.
-      const unsigned char low = k > 1 ? 0x80 : lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80;
-      const unsigned char high = k > 1 ? 0xbf : lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
-      if (byte(i + k) < low || byte(i + k) > high) return fault(TextFault::Kind::encoding);
-    }
-    i += length;
-  }
-  return {};
+bool TextSource::is_tokens() const {
+  return !files.empty() && std::all_of(files.begin(), files.end(),
+                                       [](const TextFile& file) { return file.format == TextFormat::tokens; });
 }
 
-std::string read_text_file(const std::string& path, const std::function<void(int64_t)>& after_chunk) {
-  struct stat before {};
-  if (stat(path.c_str(), &before) != 0) throw failed("the text can't be read", errno, path);
-  require_regular(before, path);
-  // Should it have become a FIFO since, opening it doesn't wait for a writer.
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-  if (fd < 0) throw failed("the text can't be opened", errno, path);
-  const struct Closer {
-    int fd;
-    ~Closer() { close(fd); }
-  } closer{fd};
-  if (fstat(fd, &before) != 0) throw failed("the text can't be read", errno, path);
-  require_regular(before, path);
-  if (before.st_size == 0) throw refuse("the text is empty", path, "put text into it, or remove it");
-  require_memory(before.st_size, path);
-
-  // One byte more than there should be shows whether it grows.
-  std::string text(static_cast<size_t>(before.st_size) + 1, '\0');
-  size_t have = 0;
-  while (have < text.size()) {
-    const ssize_t got = read(fd, text.data() + have, std::min(kChunk, text.size() - have));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) throw failed("the text can't be read", errno, path);
-    if (got == 0) break;
-    have += static_cast<size_t>(got);
-    if (after_chunk) after_chunk(static_cast<int64_t>(have));
+TextSource find_texts(const std::string& path) {
+  static constexpr std::string_view kBuiltin = "builtin:", kSet = "set:";
+  TextSource source{path, {}, {}};
+  if (path.starts_with(kBuiltin)) {
+    source.builtin = path.substr(kBuiltin.size());
+    builtin_text(source.builtin);
+    return source;
   }
-  struct stat after {};
-  if (fstat(fd, &after) != 0) throw failed("the text can't be read", errno, path);
-  const auto size = static_cast<size_t>(before.st_size);
-  const bool touched = after.st_mtim.tv_sec != before.st_mtim.tv_sec || after.st_mtim.tv_nsec != before.st_mtim.tv_nsec;
-  if (have != size || after.st_size != before.st_size || touched) {
-    const char* how = have < size || after.st_size < before.st_size ? "shrank" : have > size ? "grew" : "changed";
-    throw refuse(std::string("the text ") + how + " while it was read: " + std::to_string(size) + " bytes at first, " +
-                     std::to_string(after.st_size) + " in the end",
-                 path, "let whoever writes it finish first");
+  if (path.starts_with(kSet)) {
+    source.files = {{fetched_set(path.substr(kSet.size())), path.substr(kSet.size()), TextFormat::json_lines}};
+    return source;
   }
-  text.resize(size);
-  if (text.starts_with("\xef\xbb\xbf")) text.erase(0, 3);
-  if (text.empty()) throw refuse("the text is empty but for a byte order mark", path, "put text into it, or remove it");
-  require_text(text, path);
-  return text;
-}
-
-std::vector<Document> read_documents(const std::string& path) {
-  static constexpr std::string_view kBuiltin = "builtin:";
-  if (path.starts_with(kBuiltin)) return builtin_documents(path.substr(kBuiltin.size()));
   if (path.empty() || path.find('\0') != std::string::npos) {
-    throw refuse("the path of the text is empty", "data.path", "give a .txt file, a folder of them, or builtin:web");
+    throw refuse("the path of the text is empty", "data.path", kGiveText);
   }
   struct stat info {};
   if (stat(path.c_str(), &info) != 0) {
@@ -293,9 +306,51 @@ std::vector<Document> read_documents(const std::string& path) {
     }
     throw_missing(path);
   }
-  if (S_ISDIR(info.st_mode)) return folder_documents(path);
-  const size_t slash = path.rfind('/');
-  return {{slash == std::string::npos ? path : path.substr(slash + 1), read_text_file(path)}};
+  if (S_ISDIR(info.st_mode)) {
+    source.files = folder_files(path);
+  } else {
+    const Named said = named(path);
+    source.files = {{path, last_part(path), said.format.value_or(TextFormat::plain), said.packing}};
+  }
+  return source;
+}
+
+std::unique_ptr<DocumentReader> open_documents(const TextSource& source, const std::string& field) {
+  if (source.files.empty()) return std::make_unique<BuiltinDocuments>(source.builtin);
+  return std::make_unique<FileDocuments>(source.files, field);
+}
+
+std::vector<Document> read_documents(const std::string& path) {
+  const TextSource source = find_texts(path);
+  int64_t bytes = 0;
+  for (const TextFile& file : source.files) {
+    struct stat info {};
+    if (stat(file.path.c_str(), &info) == 0) bytes += info.st_size;
+  }
+  corpus::require_memory(bytes, path);
+  std::vector<Document> documents;
+  const auto reader = open_documents(source, "text");
+  bool begun = false;
+  for (Document piece; reader->next(piece);) {
+    if (begun) {
+      documents.back().text += piece.text;
+      documents.back().tokens.insert(documents.back().tokens.end(), piece.tokens.begin(), piece.tokens.end());
+    } else {
+      documents.push_back(std::move(piece));
+    }
+    begun = !piece.ends;
+    documents.back().ends = true;
+  }
+  return documents;
+}
+
+std::string read_text_file(const std::string& path, const std::function<void(int64_t)>& after_chunk) {
+  auto bytes = std::make_unique<corpus::FileBytes>(path, after_chunk);
+  corpus::require_memory(bytes->size(), path);
+  const auto whole = static_cast<size_t>(bytes->size()) + 8;
+  Document document;
+  corpus::plain_text(std::move(bytes), path, whole)->next(document);
+  return document.text;
 }
 
 }  // namespace etude

@@ -7,7 +7,13 @@
 namespace etude {
 namespace {
 
-std::unique_ptr<Plan> plan_of(const SourceOptions& options) {
+std::unique_ptr<Plan> plan_of(const SourceOptions& options, const Dataset& data) {
+  if (const std::vector<Share> shares = data.shares(); !shares.empty()) {
+    if (options.shards > 1)
+      throw Error(Code::config, "data that are mixed by weight can't be cut into shards", "source.shards",
+                  "leave out shards, or give one text in place of data.mix");
+    return mixed_plan(options.shuffle, shares);
+  }
   return options.shards > 1 ? sharded_plan(options.shuffle, static_cast<int>(options.shards))
                             : epoch_plan(options.shuffle);
 }
@@ -22,7 +28,7 @@ class StreamSource : public Source {
         card_(data->card()),
         records_(data->size()),
         seed_(seed),
-        stream_(std::move(data), plan_of(options), seed) {}
+        stream_(data, plan_of(options, *data), seed) {}
 
   Kind kind() const override { return Kind::pure; }
 
