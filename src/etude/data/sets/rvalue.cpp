@@ -56,8 +56,8 @@ const std::vector<RValue>& RObject::items() const { return held<std::vector<RVal
 size_t RObject::size() const {
   if (kind == RKind::complex) return reals().size() / 2;
   return std::visit(
-      [](const auto& data) -> size_t {
-        if constexpr (requires { data.size(); }) return data.size();
+      [](const auto& values) -> size_t {
+        if constexpr (requires { values.size(); }) return values.size();
         return 0;
       },
       data);

@@ -7,7 +7,6 @@
 #include "etude/base/error.h"
 #include "etude/base/text.h"
 #include "etude/data/sets.h"
-#include "etude/data/text_files.h"
 
 namespace etude {
 namespace {
@@ -107,7 +106,8 @@ std::string line_of(const json& document, const SetDescription& set, std::unorde
   const std::string& text = text_at("text");
   if (!ids.insert(id).second) refuse("has the id '" + printable(id) + "', which another one has too");
   if (trim(text).empty()) refuse("('" + printable(id) + "') is empty");
-  if (find_fault(text).offset >= 0) refuse("('" + printable(id) + "') is no UTF-8");
+  if (!valid_utf8(text) || text.find('\0') != std::string::npos)
+    refuse("('" + printable(id) + "') is no UTF-8 text");
   return document.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
 }
 
