@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "etude/base/error.h"
+#include "etude/nn/adapter.h"
 #include "etude/tensor/fill.h"
 
 namespace etude {
@@ -26,37 +27,20 @@ bool counts_from_zero(const Tensor& position_BT) {
 
 }  // namespace
 
-void check(const DecoderOptions& o, const Config& table) {
-  const auto place = [&](const char* key) {
-    const Config* value = table.find(key);
-    return value && value->origin.kind != Origin::Kind::none ? value->origin.text()
-                                                             : std::string("net decoder, ") + key;
-  };
-  const auto number = [](int64_t n) { return std::to_string(n); };
-  if (o.dim % o.heads != 0) {
-    throw Error(Code::config, "heads = " + number(o.heads) + " does not divide dim = " + number(o.dim), place("heads"),
-                "each head is dim / heads wide: choose a divisor of " + number(o.dim));
-  }
-  if (o.heads % o.kv_heads_or_default() != 0) {
-    throw Error(
-        Code::config, "kv_heads = " + number(o.kv_heads_or_default()) + " does not divide heads = " + number(o.heads),
-        place("kv_heads"), "heads share keys and values in equal groups: choose a divisor of " + number(o.heads));
-  }
-  if ((o.dim / o.heads) % 2 != 0) {
-    throw Error(Code::config, "a head is dim / heads = " + number(o.dim / o.heads) + " wide, which is odd",
-                place("heads"), "rotary positions turn pairs: make dim / heads even");
-  }
-}
-
 DecoderLayer::DecoderLayer(const std::string& name, const DecoderOptions& o)
     : tap_(name + ".output"), attention_site_(name + ".self_attn"), mlp_site_(name + ".mlp"), dropout_(o.dropout) {
   input_layernorm =
       register_module("input_layernorm", std::make_shared<RmsNorm>(name + ".input_layernorm", o.dim, o.norm_eps));
-  const AttentionShape shape{.dim = o.dim, .heads = o.heads, .kv_heads = o.kv_heads_or_default()};
+  const AttentionShape shape{.dim = o.dim,
+                             .heads = o.heads,
+                             .kv_heads = o.kv_heads_or_default(),
+                             .head = o.head_dim,
+                             .qkv_bias = o.qkv_bias || o.attention_bias,
+                             .output_bias = o.attention_bias};
   self_attn = register_module("self_attn", std::make_shared<Attention>(name + ".self_attn", shape));
   post_attention_layernorm = register_module(
       "post_attention_layernorm", std::make_shared<RmsNorm>(name + ".post_attention_layernorm", o.dim, o.norm_eps));
-  mlp = register_module("mlp", std::make_shared<SwiGlu>(name + ".mlp", o.dim, o.ffn_or_default()));
+  mlp = register_module("mlp", std::make_shared<SwiGlu>(name + ".mlp", o.dim, o.ffn_or_default(), o.mlp_bias));
 }
 
 Tensor DecoderLayer::forward(const Tensor& x_BTD, const Rotation& rotation, const AttentionMask& mask, Ctx& ctx) {
@@ -69,7 +53,8 @@ Tensor DecoderLayer::forward(const Tensor& x_BTD, const Rotation& rotation, cons
 }
 
 Decoder::Decoder(const DecoderOptions& options)
-    : options_((check(options), options)), rotary_(options.dim / options.heads, options.length, options.rope_theta) {
+    : options_((check(options), options)),
+      rotary_(options.head_dim_or_default(), options.length, options.rope_theta, options.rope_scaling) {
   auto model = register_module("model", std::make_shared<torch::nn::Module>());
   embed_tokens_ = model->register_module(
       "embed_tokens", std::make_shared<Embedding>("model.embed_tokens", options_.vocab, options_.dim));
@@ -130,6 +115,10 @@ Tensor Decoder::logits(const Tensor& ids_BT, const Tensor& position_BT, const Te
   return head(hidden(ids_BT, position_BT, segment_BT, ctx), ctx);
 }
 
+Tensor Decoder::next_logits(const Tensor& ids_BT, const Tensor& position_BT, Ctx& ctx) {
+  return head(hidden(ids_BT, position_BT, {}, ctx).select(1, -1), ctx);
+}
+
 void Decoder::check_stages(int64_t count) const {
   const std::string what = "a decoder can't be cut into " + std::to_string(count) + " stages: ";
   if (count > options_.layers)
@@ -171,8 +160,9 @@ double Decoder::flops(const Batch& batch) const {
   const auto D = static_cast<double>(options_.dim), V = static_cast<double>(options_.vocab);
   double per_token = 2 * D * V;
   for (const auto& layer : layers_) per_token += layer->flops_per_token();
-  // Scores and weighted values: D multiply-adds a pair each, over all heads.
-  const double per_row = static_cast<double>(options_.layers) * 2 * (2 * D) * (T * (T + 1) / 2);
+  // Scores and weighted values: as many multiply-adds a pair each as all heads together are wide.
+  const auto heads = static_cast<double>(options_.heads * options_.head_dim_or_default());
+  const double per_row = static_cast<double>(options_.layers) * 2 * (2 * heads) * (T * (T + 1) / 2);
   return B * (T * per_token + per_row);
 }
 
@@ -186,6 +176,10 @@ void Decoder::initialise(uint64_t seed) {
       p.value().fill_(1);
       continue;
     }
+    if (ends_with(name, ".bias")) {
+      p.value().zero_();
+      continue;
+    }
     const bool writes_residual = ends_with(name, "o_proj.weight") || ends_with(name, "down_proj.weight");
     Rng rng = root.fork(name);
     fill_normal_(p.value(), rng, 0, writes_residual ? residual : options_.init_std);
@@ -193,7 +187,8 @@ void Decoder::initialise(uint64_t seed) {
 }
 
 std::set<std::string> Decoder::tags(const std::string& parameter) const {
-  if (ends_with(parameter, "norm.weight") || ends_with(parameter, "embed_tokens.weight")) return {"no_decay"};
+  for (const char* end : {"norm.weight", "embed_tokens.weight", ".bias"})
+    if (ends_with(parameter, end)) return {"no_decay"};
   return {};
 }
 
@@ -208,7 +203,9 @@ Linear& Decoder::linear(const std::string& name) {
   throw Error(Code::config, "the decoder has no linear layer '" + name + "'", name, did_you_mean(name, known));
 }
 
-std::shared_ptr<Decoder> make_decoder(const DecoderOptions& options) { return std::make_shared<Decoder>(options); }
+std::shared_ptr<Decoder> make_decoder(const DecoderOptions& options) {
+  return make_adapted<Decoder>(options.adapter, options);
+}
 
 std::shared_ptr<Decoder> make_decoder(const Part& part) {
   Config table = part.config;

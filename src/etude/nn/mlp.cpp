@@ -4,10 +4,10 @@
 
 namespace etude {
 
-SwiGlu::SwiGlu(const std::string& name, int64_t dim, int64_t hidden)
+SwiGlu::SwiGlu(const std::string& name, int64_t dim, int64_t hidden, bool with_bias)
     : tap_(name + ".output"), hidden_tap_(name + ".down_proj.input") {
   const auto linear = [&](const char* part, int64_t inputs, int64_t outputs) {
-    return register_module(part, std::make_shared<Linear>(name + "." + part, inputs, outputs));
+    return register_module(part, std::make_shared<Linear>(name + "." + part, inputs, outputs, with_bias));
   };
   gate_proj = linear("gate_proj", dim, hidden);
   up_proj = linear("up_proj", dim, hidden);

@@ -17,7 +17,7 @@ namespace etude {
 /// down(silu(gate(x)) * up(x)). Parameters under gate_proj, up_proj, down_proj.
 class SwiGlu : public torch::nn::Module {
  public:
-  SwiGlu(const std::string& name, int64_t dim, int64_t hidden);
+  SwiGlu(const std::string& name, int64_t dim, int64_t hidden, bool with_bias = false);
   /// Offers the taps "<name>.output" and "<name>.down_proj.input" (the hidden values).
   Tensor forward(const Tensor& x_ND, Ctx& ctx);
   double flops_per_token() const;

@@ -1,5 +1,6 @@
 #pragma once
-// RMSNorm (Zhang and Sennrich 2019, equation 4, with Llama's epsilon inside the root).
+// RMSNorm (Zhang and Sennrich 2019, equation 4, with Llama's epsilon inside the root) and layer normalisation (Ba et
+// al. 2016, equation 4, with an epsilon inside the root).
 
 #include "etude/base/torch_pch.h"
 
@@ -21,6 +22,23 @@ class RmsNorm : public torch::nn::Module {
   Tensor forward(const Tensor& x, Ctx& ctx);
 
   Tensor weight;  ///< [D]
+
+ private:
+  std::string name_, tap_;
+  double eps_;
+};
+
+/// weight_D * (x - mean(x over D)) / sqrt(variance(x over D) + eps) + bias_D, for x with any dimensions before D.
+Tensor layer_norm(const Tensor& x, const Tensor& weight_D, const Tensor& bias_D, double eps);
+
+/// Parameters: weight [D], ones at first; bias [D], zeros at first.
+class LayerNorm : public torch::nn::Module {
+ public:
+  LayerNorm(std::string name, int64_t dim, double eps);
+  /// Offers the tap "<name>.output".
+  Tensor forward(const Tensor& x, Ctx& ctx);
+
+  Tensor weight, bias;  ///< [D]
 
  private:
   std::string name_, tap_;

@@ -30,7 +30,8 @@ Tensor rotate(const Tensor& x_BTHE, const Rotation& rotation) {
   return Rotate::apply(x_BTHE, rotation.cos, rotation.sin);
 }
 
-Rotary::Rotary(int64_t head, int64_t length, double theta) : head_(head), length_(length), theta_(theta) {
+Rotary::Rotary(int64_t head, int64_t length, double theta, const RopeScaling& scaling)
+    : head_(head), length_(length), theta_(theta), scaling_(scaling) {
   ETUDE_CHECK(head % 2 == 0 && theta > 0 && length >= 1, "rotary positions need an even head width and theta > 0");
 }
 
@@ -39,6 +40,8 @@ void Rotary::prepare(const at::TensorOptions& like) {
   at::NoGradGuard no_grad;
   const auto wide = at::TensorOptions().dtype(at::kDouble);
   const Tensor frequency = at::pow(theta_, at::arange(0, head_, 2, wide) / -static_cast<double>(head_));
+  for (int64_t i = 0; i < frequency.numel(); ++i)
+    frequency.data_ptr<double>()[i] = scaled(scaling_, frequency.const_data_ptr<double>()[i]);
   const Tensor angle = at::outer(at::arange(length_, wide), frequency);
   const Tensor sin = angle.sin();
   cos_TE_ = at::cat({angle.cos(), angle.cos()}, -1).to(like.dtype()).to(like.device());

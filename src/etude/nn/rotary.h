@@ -8,6 +8,7 @@
 
 #include <cstdint>
 
+#include "etude/nn/rope_scaling.h"
 #include "etude/tensor/tensor.h"
 
 namespace etude {
@@ -25,7 +26,7 @@ Tensor rotate(const Tensor& x_BTHE, const Rotation& rotation);
 class Rotary {
  public:
   /// head: E, even. theta > 0.
-  Rotary(int64_t head, int64_t length, double theta);
+  Rotary(int64_t head, int64_t length, double theta, const RopeScaling& scaling = {});
   /// For rows of T <= length tokens at positions 0 .. T-1: views, no arithmetic.
   Rotation from_start(int64_t T, const at::TensorOptions& like);
   /// For positions of each row's own, int64 in [0, length), which the caller has checked.
@@ -35,6 +36,7 @@ class Rotary {
   void prepare(const at::TensorOptions& like);
   int64_t head_, length_;
   double theta_;
+  RopeScaling scaling_;
   Tensor cos_TE_, sin_TE_;
 };
 

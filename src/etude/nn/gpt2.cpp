@@ -1,0 +1,171 @@
+// B batch, T time, D model width, H heads, E head width, F hidden width, V vocabulary.
+
+#include "etude/nn/gpt2.h"
+
+#include <cmath>
+
+#include "etude/base/error.h"
+#include "etude/nn/adapter.h"
+#include "etude/nn/kv_cache.h"
+#include "etude/tensor/fill.h"
+
+namespace etude {
+
+Gpt2Attention::Gpt2Attention(const std::string& name, int64_t dim, int64_t heads)
+    : name_(name), tap_(name + ".output"), heads_tap_(name + ".c_proj.input"), heads_(heads) {
+  c_attn = register_module("c_attn", std::make_shared<Linear>(name + ".c_attn", dim, 3 * dim, true));
+  c_proj = register_module("c_proj", std::make_shared<Linear>(name + ".c_proj", dim, dim, true));
+}
+
+Tensor Gpt2Attention::forward(const Tensor& x_BTD, const AttentionMask& mask, Ctx& ctx) {
+  const int64_t B = x_BTD.size(0), T = x_BTD.size(1), D = x_BTD.size(2), H = heads_, E = D / H;
+  const std::vector<Tensor> qkv_BTHE = c_attn->forward(x_BTD, ctx).view({B, T, 3 * H, E}).chunk(3, 2);
+  ETUDE_CHECK(!ctx.cache || !mask.mask_B1TT.defined(), "a cache holds one document in a slot");
+  const Tensor y_BTHE = ctx.cache ? ctx.cache->attend(name_, qkv_BTHE[0], qkv_BTHE[1], qkv_BTHE[2])
+                                  : attention(qkv_BTHE[0], qkv_BTHE[1], qkv_BTHE[2], mask);
+  const Tensor heads_BTD = y_BTHE.reshape({B, T, D});
+  const Tensor y_BTD = c_proj->forward(heads_BTD, ctx);
+  if (ctx.taps) {
+    ctx.taps->offer(heads_tap_, heads_BTD);
+    ctx.taps->offer(tap_, y_BTD);
+  }
+  return y_BTD;
+}
+
+Gpt2Mlp::Gpt2Mlp(const std::string& name, int64_t dim, int64_t hidden)
+    : tap_(name + ".output"), hidden_tap_(name + ".c_proj.input") {
+  c_fc = register_module("c_fc", std::make_shared<Linear>(name + ".c_fc", dim, hidden, true));
+  c_proj = register_module("c_proj", std::make_shared<Linear>(name + ".c_proj", hidden, dim, true));
+}
+
+Tensor Gpt2Mlp::forward(const Tensor& x_BTD, Ctx& ctx) {
+  const Tensor hidden_BTF = at::gelu(c_fc->forward(x_BTD, ctx), "tanh");
+  const Tensor y_BTD = c_proj->forward(hidden_BTF, ctx);
+  if (ctx.taps) {
+    ctx.taps->offer(hidden_tap_, hidden_BTF);
+    ctx.taps->offer(tap_, y_BTD);
+  }
+  return y_BTD;
+}
+
+Gpt2Block::Gpt2Block(const std::string& name, const Gpt2Options& o)
+    : tap_(name + ".output"), attention_site_(name + ".attn"), mlp_site_(name + ".mlp"), dropout_(o.dropout) {
+  ln_1 = register_module("ln_1", std::make_shared<LayerNorm>(name + ".ln_1", o.dim, o.norm_eps));
+  attn = register_module("attn", std::make_shared<Gpt2Attention>(name + ".attn", o.dim, o.heads));
+  ln_2 = register_module("ln_2", std::make_shared<LayerNorm>(name + ".ln_2", o.dim, o.norm_eps));
+  mlp = register_module("mlp", std::make_shared<Gpt2Mlp>(name + ".mlp", o.dim, o.ffn_or_default()));
+}
+
+Tensor Gpt2Block::forward(const Tensor& x_BTD, const AttentionMask& mask, Ctx& ctx) {
+  const Tensor a_BTD = attn->forward(ln_1->forward(x_BTD, ctx), mask, ctx);
+  const Tensor h_BTD = x_BTD + dropout(a_BTD, dropout_, ctx, attention_site_);
+  const Tensor m_BTD = mlp->forward(ln_2->forward(h_BTD, ctx), ctx);
+  const Tensor y_BTD = h_BTD + dropout(m_BTD, dropout_, ctx, mlp_site_);
+  if (ctx.taps) ctx.taps->offer(tap_, y_BTD);
+  return y_BTD;
+}
+
+double Gpt2Block::flops_per_token() const {
+  return attn->c_attn->flops_per_row() + attn->c_proj->flops_per_row() + mlp->c_fc->flops_per_row() +
+         mlp->c_proj->flops_per_row();
+}
+
+Gpt2::Gpt2(const Gpt2Options& options) : options_((check(options), options)) {
+  const Gpt2Options& o = options_;
+  auto transformer = register_module("transformer", std::make_shared<torch::nn::Module>());
+  const auto embedding = [&](const char* name, int64_t rows) {
+    return transformer->register_module(name,
+                                        std::make_shared<Embedding>(std::string("transformer.") + name, rows, o.dim));
+  };
+  wte_ = embedding("wte", o.vocab);
+  wpe_ = embedding("wpe", o.length);
+  auto h = transformer->register_module("h", std::make_shared<torch::nn::Module>());
+  for (int64_t i = 0; i < o.layers; ++i) {
+    const std::string number = std::to_string(i);
+    blocks_.push_back(h->register_module(number, std::make_shared<Gpt2Block>("transformer.h." + number, o)));
+  }
+  ln_f_ = transformer->register_module("ln_f", std::make_shared<LayerNorm>("transformer.ln_f", o.dim, o.norm_eps));
+  if (!o.tied) lm_head_ = register_module("lm_head", std::make_shared<Linear>("lm_head", o.dim, o.vocab));
+}
+
+Tensor Gpt2::embed(const Tensor& ids_BT, const Tensor& position_BT, Ctx& ctx) {
+  ETUDE_CHECK(ids_BT.defined() && ids_BT.dim() == 2, "ids_BT has two dimensions");
+  const int64_t T = ids_BT.size(1);
+  if (T > options_.length) {
+    throw Error(Code::data,
+                "a row of " + std::to_string(T) + " tokens is longer than the net's length of " +
+                    std::to_string(options_.length),
+                "ids_BT", "raise length of the net or cut shorter rows");
+  }
+  if (position_BT.defined()) {
+    require_below(position_BT, options_.length, "position_BT",
+                  "raise length of the net, or count positions from the beginning of a row");
+  }
+  const Tensor at = position_BT.defined() ? position_BT : at::arange(T, ids_BT.options()).unsqueeze(0);
+  const Tensor x_BTD = wte_->forward(ids_BT, ctx) + wpe_->forward(at, ctx);
+  return dropout(x_BTD, options_.dropout, ctx, "transformer.wte");
+}
+
+Tensor Gpt2::hidden(const Tensor& ids_BT, const Tensor& position_BT, const Tensor& segment_BT, Ctx& ctx) {
+  Tensor x_BTD = embed(ids_BT, position_BT, ctx);
+  const AttentionMask mask = causal_mask(segment_BT, x_BTD.options());
+  for (const auto& block : blocks_) x_BTD = block->forward(x_BTD, mask, ctx);
+  return ln_f_->forward(x_BTD, ctx);
+}
+
+Tensor Gpt2::head(const Tensor& x, Ctx& ctx) {
+  return lm_head_ ? lm_head_->forward(x, ctx) : at::linear(x, wte_->weight);
+}
+
+Tensor Gpt2::logits(const Tensor& ids_BT, const Tensor& position_BT, const Tensor& segment_BT, Ctx& ctx) {
+  return head(hidden(ids_BT, position_BT, segment_BT, ctx), ctx);
+}
+
+Tensor Gpt2::next_logits(const Tensor& ids_BT, const Tensor& position_BT, Ctx& ctx) {
+  return head(hidden(ids_BT, position_BT, {}, ctx).select(1, -1), ctx);
+}
+
+double Gpt2::flops(const Batch& batch) const {
+  const auto ids = batch.x.find("ids_BT");
+  if (ids == batch.x.end()) return 0;
+  const auto B = static_cast<double>(ids->second.size(0)), T = static_cast<double>(ids->second.size(1));
+  const auto D = static_cast<double>(options_.dim), V = static_cast<double>(options_.vocab);
+  double per_token = 2 * D * V;
+  for (const auto& block : blocks_) per_token += block->flops_per_token();
+  const double per_row = static_cast<double>(options_.layers) * 2 * (2 * D) * (T * (T + 1) / 2);
+  return B * (T * per_token + per_row);
+}
+
+void Gpt2::initialise(uint64_t seed) {
+  const Rng root(Key{.seed = seed, .purpose = Purpose::init});
+  const double residual = options_.init_std / std::sqrt(2.0 * static_cast<double>(options_.layers));
+  torch::NoGradGuard no_grad;
+  for (const auto& p : named_parameters()) {
+    const std::string& name = p.key();
+    if (name.ends_with(".bias")) {
+      p.value().zero_();
+    } else if (name.find(".ln_") != std::string::npos) {
+      p.value().fill_(1);
+    } else {
+      Rng rng = root.fork(name);
+      fill_normal_(p.value(), rng, 0, name.ends_with("c_proj.weight") ? residual : options_.init_std);
+    }
+  }
+}
+
+std::set<std::string> Gpt2::tags(const std::string& parameter) const {
+  for (const char* part : {".bias", ".ln_", ".wte.", ".wpe."})
+    if (parameter.find(part) != std::string::npos) return {"no_decay"};
+  return {};
+}
+
+std::shared_ptr<Gpt2> make_gpt2(const Part& part) {
+  Config table = part.config;
+  table.erase("kind");
+  Gpt2Options options;
+  read_options(table, options, "net gpt2");
+  check(options, table);
+  return make_adapted<Gpt2>(options.adapter, options);
+}
+
+}  // namespace etude

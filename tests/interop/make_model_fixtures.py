@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+"""Makes fixtures/models: tiny language models by transformers, with what transformers computes from them.
+
+    make_model_fixtures.py [FOLDER]
+
+Each model is a folder as save_pretrained() writes it. Beside them, expected/NAME.safetensors holds
+    ids_BT, logits_BTV           a forward in float32
+    prompt_T, greedy_T           the 64 tokens that follow a prompt, always the likeliest
+    train_SBT                    a batch for each of three steps, one token longer than a row
+    losses_S                     mean cross-entropy of the next token, before each update
+    sums_P, squares_P            of each parameter after the updates (float64), in the order of sorted names
+and as metadata the names and the hyper-parameters of AdamW. Needs torch, transformers, safetensors.
+"""
+import json
+import pathlib
+import sys
+
+import torch
+import transformers
+from safetensors.torch import save_file
+
+VOCAB, DIM, LAYERS, LENGTH = 80, 32, 2, 96
+TRAIN = {"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.1}
+
+COMMON = dict(vocab_size=VOCAB, hidden_size=DIM, num_hidden_layers=LAYERS, num_attention_heads=4,
+              num_key_value_heads=2, intermediate_size=40, max_position_embeddings=LENGTH,
+              bos_token_id=None, eos_token_id=0)
+
+
+def models():
+    """name, config, type of its weights in the file, size of a shard."""
+    yield "llama", transformers.LlamaConfig(**COMMON, rms_norm_eps=1e-5), torch.float32, "5GB"
+    yield "llama_tied", transformers.LlamaConfig(
+        **{**COMMON, "num_key_value_heads": 4}, tie_word_embeddings=True, attention_bias=True, mlp_bias=True,
+        head_dim=12,
+        rope_parameters={"rope_type": "llama3", "rope_theta": 100.0, "factor": 4.0, "low_freq_factor": 1.0,
+                         "high_freq_factor": 4.0, "original_max_position_embeddings": 32}), torch.bfloat16, "5GB"
+    yield "qwen2", transformers.Qwen2Config(
+        **COMMON, rope_parameters={"rope_type": "linear", "rope_theta": 1000000.0, "factor": 2.0}
+    ), torch.float32, "40KB"
+    yield "mistral", transformers.MistralConfig(**{**COMMON, "num_hidden_layers": 1}, sliding_window=None,
+                                                head_dim=8), torch.float16, "5GB"
+    yield "gpt2", transformers.GPT2Config(
+        vocab_size=VOCAB, n_positions=LENGTH, n_embd=DIM, n_layer=LAYERS, n_head=4, n_inner=48,
+        bos_token_id=None, eos_token_id=0), torch.float32, "5GB"
+
+
+def make(config, dtype, seed):
+    """A model whose every parameter matters: biases are not zero, norms not one."""
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            norm = "norm" in name or ".ln_" in name
+            mean = 1.0 if norm and name.endswith("weight") else 0.0
+            table = any(part in name for part in ("embed_tokens", "wte", "wpe", "lm_head"))
+            p.copy_(mean + (0.25 if norm or table else 0.3) * torch.randn(p.shape, generator=generator))
+    return model.to(dtype)
+
+
+def decays(name):
+    return not any(part in name for part in ("norm", ".ln_", ".bias", "embed_tokens", "wte", "wpe"))
+
+
+def greedy(model, prompt, count):
+    """The continuation, and by how much the likeliest token leads at least."""
+    ids, lead = prompt.clone(), float("inf")
+    for _ in range(count):
+        best = model(ids.unsqueeze(0)).logits[0, -1].topk(2)
+        lead = min(lead, (best.values[0] - best.values[1]).item())
+        ids = torch.cat([ids, best.indices[:1]])
+    return ids[len(prompt):], lead
+
+
+def expectations(model, seed):
+    generator = torch.Generator().manual_seed(seed + 1000)
+    draw = lambda *shape: torch.randint(0, VOCAB, shape, generator=generator)
+    with torch.no_grad():
+        ids = draw(2, 20)
+        found = {"ids_BT": ids, "logits_BTV": model(ids).logits}
+        lead, found["greedy_T"] = 0, torch.zeros(1)
+        while lead < 1e-3 or found["greedy_T"].unique().numel() < 12:  # else rounding would decide, or nothing
+            found["prompt_T"] = draw(8)
+            found["greedy_T"], lead = greedy(model, found["prompt_T"], 64)
+    parameters = dict(model.named_parameters())
+    optimizer = torch.optim.AdamW(
+        [{"params": [p for n, p in parameters.items() if decays(n)], "weight_decay": TRAIN["weight_decay"]},
+         {"params": [p for n, p in parameters.items() if not decays(n)], "weight_decay": 0.0}],
+        lr=TRAIN["lr"], betas=(TRAIN["beta1"], TRAIN["beta2"]), eps=TRAIN["eps"])
+    batches, losses = draw(3, 4, 17), []
+    for batch in batches:
+        logits = model(batch[:, :-1]).logits
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    names = sorted(parameters)
+    found["train_SBT"] = batches
+    found["losses_S"] = torch.tensor(losses, dtype=torch.float64)
+    found["sums_P"] = torch.stack([parameters[n].detach().double().sum() for n in names])
+    found["squares_P"] = torch.stack([parameters[n].detach().double().square().sum() for n in names])
+    return found, {"names": json.dumps(names), **{k: repr(v) for k, v in TRAIN.items()}}
+
+
+def main():
+    here = pathlib.Path(__file__).resolve().parent
+    folder = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else here / "fixtures" / "models"
+    (folder / "expected").mkdir(parents=True, exist_ok=True)
+    for seed, (name, config, dtype, shard) in enumerate(models()):
+        make(config, dtype, seed).save_pretrained(folder / name, max_shard_size=shard)
+        model = transformers.AutoModelForCausalLM.from_pretrained(folder / name, dtype=torch.float32).eval()
+        found, metadata = expectations(model, seed)
+        save_file({k: v.contiguous() for k, v in found.items()}, folder / "expected" / f"{name}.safetensors", metadata)
+        print(name, found["losses_S"].tolist())
+
+
+if __name__ == "__main__":
+    main()
