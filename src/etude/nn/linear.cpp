@@ -90,7 +90,8 @@ Tensor Linear::through_slots(const Tensor& x_NI, Ctx& ctx) const {
                           : affine(in.x_NI, in.weight_OI, bias);
   if (own_product && bias.defined()) y_NO = y_NO + bias;
   if (low.up_OR.defined() && !low.merged) {
-    y_NO = y_NO + low.scale * at::linear(at::linear(x_NI, low.down_RI), low.up_OR);
+    const Tensor read_NI = dropout(x_NI, low.dropout, ctx, name_ + ".low_rank");
+    y_NO = y_NO + low.scale * at::linear(at::linear(read_NI, low.down_RI), low.up_OR);
   }
   return y_NO;
 }

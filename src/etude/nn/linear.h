@@ -24,6 +24,7 @@ struct LowRank {
   /// false: a path of its own beside the product, y += scale * (x down^T) up^T, so that a quantised base
   /// stays as it is. true: added to the weight, so that the quantiser sees the sum.
   bool merged = false;
+  double dropout = 0;  ///< of x on a path of its own, when training
 };
 
 /// How the input that backward needs is kept: C++ LibTorch has no hooks on saved tensors, so the product
