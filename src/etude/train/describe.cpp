@@ -112,12 +112,12 @@ void check_names(const TrainStage& stage, const std::string& place) {
       throw Error(Code::config, "the evaluation has no batches", place + ", evaluation " + evaluation.name,
                   "give it data, or leave it out");
   for (const NetSpec& net : stage.nets)
-    if (net.name.empty() || net.name.find_first_of("./") != std::string::npos)
+    if (net.name.empty() || net.name.find_first_of("./:") != std::string::npos)
       throw Error(Code::config, "a net can't be called '" + net.name + "'", place,
-                  "'.' and '/' stand between a net and its parameters");
+                  "'.', ':' and '/' stand between a net, its parameters and their tags");
   for (const LearnerSpec& learner : stage.learners)
     for (const std::string& selector : learner.params) {
-      const std::string net = selector.substr(0, selector.find('.'));
+      const std::string net = selector.substr(0, selector.find_first_of(".:"));
       need(net, nets, "net", place + ", learner " + learner.name);
       for (const NetSpec& spec : stage.nets)
         if (spec.name == net && spec.role != "trained")
@@ -213,7 +213,7 @@ std::vector<ParameterShape> parameter_shapes(const TrainStage& stage) {
       ParameterShape shape{spec.name + "." + p.key(), p.value().sizes().vec(), ""};
       for (const LearnerSpec& learner : stage.learners)
         if (std::any_of(learner.params.begin(), learner.params.end(),
-                        [&](const auto& s) { return covers(s, shape.name); }))
+                        [&](const auto& s) { return selects(s, shape.name, net->tags(p.key())); }))
           shape.learner = learner.name;
       shapes.push_back(std::move(shape));
     }

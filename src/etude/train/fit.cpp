@@ -75,12 +75,13 @@ void Trainer::make_replica(int index) {
     for (const auto& [name, net] : replica->nets)
       for (const auto& p : net->named_parameters()) {
         const std::string full = name + "." + p.key();
-        if (std::none_of(spec.params.begin(), spec.params.end(), [&](const auto& s) { return covers(s, full); }))
-          continue;
+        const std::set<std::string> tags = net->tags(p.key());
+        const auto selected = [&](const std::string& selector) { return selects(selector, full, tags); };
+        if (std::none_of(spec.params.begin(), spec.params.end(), selected)) continue;
         if (auto [it, fresh] = holders.emplace(full, spec.name); !fresh)
           throw Error(Code::config, "learners '" + it->second + "' and '" + spec.name + "' both hold '" + full + "'",
                       "stage " + stage_.name, "learners must be disjoint");
-        learner.parameters.push_back({full, p.value(), net->tags(p.key())});
+        learner.parameters.push_back({full, p.value(), tags});
         learner.nets.insert(name);
         if (first) fit_.cost.parameters += p.value().numel();
       }

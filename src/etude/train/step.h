@@ -25,7 +25,7 @@ namespace etude {
 /// A set of parameters with one optimizer, as a recipe declares it.
 struct LearnerSpec {
   std::string name = "model";
-  std::vector<std::string> params = {"model"};  ///< nets, or prefixes "net.layer.0" of parameters
+  std::vector<std::string> params = {"model"};  ///< nets, prefixes "net.layer.0", with tags "net:adapter"
   Part optimizer;                               ///< kind = adam, lr = ...
   Schedule clip = 0.0;                          ///< global gradient norm; 0: no clipping
   std::string on_nonfinite = "stop";            ///< stop | skip_step
@@ -33,7 +33,7 @@ struct LearnerSpec {
   template <class V>
   void fields(V& v) {
     v("name", name, "how passes call it");
-    v("params", params, "nets, or beginnings of parameter names");
+    v("params", params, "nets, or beginnings of parameter names; NET:TAG: those with a tag, such as model:adapter");
     v("optimizer", optimizer, "kind and options of the optimizer");
     v("clip", clip, at_least(0), "largest global gradient norm; 0: unlimited");
     v("on_nonfinite", on_nonfinite, one_of({"stop", "skip_step"}), "what to do when a gradient is not finite");

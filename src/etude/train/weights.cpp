@@ -72,6 +72,12 @@ bool covers(const std::string& selector, const std::string& name) {
   return selector.empty() || selector.back() == '.' || name.size() == selector.size() || name[selector.size()] == '.';
 }
 
+bool selects(const std::string& selector, const std::string& name, const std::set<std::string>& tags) {
+  const size_t colon = selector.find(':');
+  const bool tagged = colon == std::string::npos || tags.contains(selector.substr(colon + 1));
+  return tagged && !tags.contains("frozen") && covers(selector.substr(0, colon), name);
+}
+
 std::string WeightMove::text() const {
   return std::to_string(moved.size()) + " tensors moved, " + counted(fresh, "fresh") + ", " +
          counted(dropped, "dropped");

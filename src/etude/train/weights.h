@@ -1,6 +1,7 @@
 #pragma once
 // Weights that move from an artifact into a net: strict, so that nothing is left behind or started anew by accident.
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,10 @@ namespace etude {
 /// Whether a dotted name is the selector or lies below it: "model.layers.1" covers "model.layers.1.weight", and not
 /// "model.layers.10.weight". "" covers all.
 bool covers(const std::string& selector, const std::string& name);
+
+/// Whether a learner's selector means a parameter: a dotted name that covers it, and the tag behind a ':' if there is
+/// one ("model:adapter"). What is tagged "frozen" is never meant.
+bool selects(const std::string& selector, const std::string& name, const std::set<std::string>& tags);
 
 /// What became of all tensors of one init.
 struct WeightMove {
