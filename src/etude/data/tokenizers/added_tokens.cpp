@@ -9,6 +9,7 @@ namespace etude {
 namespace {
 
 constexpr size_t kLongest = 1024;
+constexpr const char* kHint = "do the vocabulary and the added tokens belong together?";
 constexpr int64_t kRoomForHoles = 1 << 16;
 
 std::string shown(std::string_view token) { return "'" + fitted(printable(token), 40) + "'"; }
@@ -33,20 +34,20 @@ void require_token(const AddedToken& token, const TokenTable& table, size_t adde
     throw Error(Code::data,
                 "the added token " + shown(token.content) + " has the id " + std::to_string(token.id) +
                     ", which is negative or far beyond the vocabulary",
-                where);
+                where, kHint);
   }
   const int32_t known = table.id(token.content);
   if (known != kNoToken && known != token.id) {
     throw Error(Code::data,
                 "the added token " + shown(token.content) + " has the id " + std::to_string(token.id) + ", but " +
                     std::to_string(known) + " in the vocabulary",
-                where);
+                where, kHint);
   }
   if (known == kNoToken && table.has(token.id)) {
     throw Error(Code::data,
                 "the added token " + shown(token.content) + " has the id " + std::to_string(token.id) +
                     " of the token " + shown(table.token(token.id)),
-                where);
+                where, kHint);
   }
 }
 
@@ -61,8 +62,8 @@ AddedTokens::AddedTokens(std::vector<AddedToken> tokens, const TokenTable& table
     if (!by_id_.emplace(token.id, i).second || !by_content_.emplace(token.content, i).second) {
       throw Error(
           Code::data,
-          "the added token " + shown(token.content) + " or its id " + std::to_string(token.id) + " stands twice",
-          where);
+          "the added token " + shown(token.content) + " or its id " + std::to_string(token.id) + " stands twice", where,
+          kHint);
     }
     limit_ = std::max(limit_, token.id + 1);
     if (!token.normalized) {

@@ -295,6 +295,7 @@ std::string_view JsonView::type_name() const {
 std::string JsonView::where() const { return source_->where(static_cast<size_t>(raw_.data() - source_->text.data())); }
 
 void JsonView::fail(std::string what, std::string hint) const {
+  if (hint.empty()) hint = "is the file complete, and as its maker wrote it?";
   throw Error(Code::data, std::move(what), where(), std::move(hint));
 }
 

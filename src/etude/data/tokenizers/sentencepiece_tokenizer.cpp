@@ -44,6 +44,10 @@ class SentencepieceTokenizer : public Tokenizer {
     Workspaces<WordCache>::Lease lease(caches_);
     each_word(text, [&](std::string_view word, size_t, bool) {
       WordCache::Ids known;
+      if (word.empty()) {
+        ids.push_back(model_.table.id(kWordSign));
+        return;
+      }
       if ((*lease).find(word, known)) {
         ids.insert(ids.end(), known.first, known.first + known.count);
         return;
@@ -61,7 +65,11 @@ class SentencepieceTokenizer : public Tokenizer {
     int32_t word = -1;
     if (words_apart_) {
       each_word(text, [&](std::string_view part, size_t at, bool after_blank) {
-        append_pieces(part, at, after_blank, encoding, word);
+        if (!part.empty()) return append_pieces(part, at, after_blank, encoding, word);
+        const auto begin = static_cast<int64_t>(at);
+        encoding.ids.push_back(model_.table.id(kWordSign));
+        encoding.offsets.push_back({begin, begin + 1});
+        encoding.words.push_back(++word);
       });
     } else {
       append_pieces(text, 0, false, encoding, word);
@@ -136,7 +144,8 @@ class SentencepieceTokenizer : public Tokenizer {
   }
 
   /// Calls f(word, at, after_blank) for parts of the text that are tokenized each by itself: the library puts a blank
-  /// before each, which stands for the one that the word lacks. `at` is where the word begins, its blank included.
+  /// before each, which stands for the one that the word lacks. `at` is where the word begins, its blank included; the
+  /// word is empty for a blank at the end of the text.
   template <class F>
   static void each_word(std::string_view text, const F& f) {
     const auto is_blank = [&](size_t at) {
@@ -167,7 +176,7 @@ class SentencepieceTokenizer : public Tokenizer {
     for (size_t i = 0; i < pieces.pieces_size(); ++i) {
       const auto piece = pieces.pieces(static_cast<int>(i));
       if (word < 0 || begins_with(piece.piece(), kWordSign)) ++word;
-      const int64_t begin = i == 0 ? static_cast<int64_t>(at) : shift + piece.begin();
+      const int64_t begin = after_blank && i == 0 ? static_cast<int64_t>(at) : shift + piece.begin();
       encoding.ids.push_back(static_cast<int32_t>(piece.id()));
       encoding.offsets.push_back({begin, shift + piece.end()});
       encoding.words.push_back(word);
@@ -182,7 +191,8 @@ class SentencepieceTokenizer : public Tokenizer {
 
   void require_ok(const sentencepiece::util::Status& status) const {
     if (status.ok()) return;
-    throw Error(Code::data, "sentencepiece can't encode the text: " + fitted(printable(status.message()), 200), name_);
+    throw Error(Code::data, "sentencepiece can't encode the text: " + fitted(printable(status.message()), 200), name_,
+                "is the model whole?");
   }
 
   /// The library gives a character that is written in bytes to the last of them: each stands for all of it.

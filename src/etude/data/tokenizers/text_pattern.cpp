@@ -103,7 +103,8 @@ class IcuPattern : public TextPattern {
     throw Error(Code::data,
                 "the regular expression '" + fitted(printable(regex_), 80) + "' " +
                     (steps ? "takes too many steps on the text" : std::string("failed: ") + u_errorName(status)),
-                where_, steps ? "it backtracks without end; is this the tokenizer that you meant?" : "");
+                where_,
+                steps ? "it backtracks without end; is this the tokenizer that you meant?" : "is there enough memory?");
   }
 
   std::string regex_, where_;

@@ -18,8 +18,9 @@ std::string shown(std::string_view token) { return "'" + fitted(printable(token)
 /// `place` makes the place of an error: naming a line is slow, so only when there is one.
 template <class Place>
 void add_token(TokenTable& table, std::string_view token, int64_t id, int64_t limit, const Place& place) {
+  static constexpr const char* kHint = "ids count from 0, each for one token";
   if (id < 0)
-    throw Error(Code::data, "the token " + shown(token) + " has the negative id " + std::to_string(id), place());
+    throw Error(Code::data, "the token " + shown(token) + " has the negative id " + std::to_string(id), place(), kHint);
   if (id >= limit) {
     throw Error(
         Code::data,
@@ -30,12 +31,12 @@ void add_token(TokenTable& table, std::string_view token, int64_t id, int64_t li
     case TokenTable::Added::new_token:
       return;
     case TokenTable::Added::token_is_there:
-      throw Error(Code::data, "the token " + shown(token) + " stands twice in the vocabulary", place());
+      throw Error(Code::data, "the token " + shown(token) + " stands twice in the vocabulary", place(), kHint);
     case TokenTable::Added::id_is_taken:
       throw Error(
           Code::data,
           "the tokens " + shown(table.token(id)) + " and " + shown(token) + " have the same id " + std::to_string(id),
-          place());
+          place(), kHint);
   }
 }
 
@@ -182,11 +183,12 @@ TokenTable read_vocabulary_lines(std::string_view content, const std::string& na
     content.remove_prefix(std::min(end + 1, content.size()));
     ++line;
     if (!token.empty() && token.back() == '\r') token.remove_suffix(1);
-    if (!valid_utf8(token)) throw Error(Code::data, "a token is not UTF-8", place());
+    if (!valid_utf8(token))
+      throw Error(Code::data, "a token is not UTF-8", place(), "is this a text file, and complete?");
     if (token.find('\0') != std::string_view::npos) {
       throw Error(Code::data, "a token has a NUL byte", place(), "is this a text file?");
     }
-    if (token.empty()) throw Error(Code::data, "a line is empty, where each holds a token", place());
+    if (token.empty()) throw Error(Code::data, "a line is empty, where each holds a token", place(), "remove the line");
     add_token(table, token, line - 1, std::numeric_limits<int32_t>::max() - 1, place);
   }
   if (table.size() == 0) throw Error(Code::data, "the vocabulary is empty", name, "is the file complete?");
