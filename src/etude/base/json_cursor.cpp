@@ -1,5 +1,6 @@
 #include "etude/base/json_cursor.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 #include <utility>
@@ -183,6 +184,12 @@ uint64_t JsonCursor::count() {
   }
   at_ += digits.size();
   return value;
+}
+
+bool JsonCursor::at_digits() {
+  next();
+  const std::string_view digits = number();
+  return !digits.empty() && std::all_of(digits.begin(), digits.end(), is_digit);
 }
 
 void JsonCursor::skip_word(std::string_view word) {

@@ -37,6 +37,8 @@ class JsonCursor {
   std::string text();
   /// A whole number of 0 .. 2^64 - 1 without point or exponent.
   uint64_t count();
+  /// Whether a number of nothing but digits stands here.
+  bool at_digits();
   /// Takes `null` if that is what stands here.
   bool null();
   /// A value of any kind, nested at most so deep.

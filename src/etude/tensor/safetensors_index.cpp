@@ -60,8 +60,7 @@ class IndexReader {
   void read_metadata() {
     if (cursor_.null()) return;
     cursor_.table([&](const std::string& key) {
-      const char kind = cursor_.next();
-      if (key == "total_size" && kind >= '0' && kind <= '9') {
+      if (key == "total_size" && cursor_.at_digits()) {
         index_.total_size = cursor_.count();
       } else {
         cursor_.skip();

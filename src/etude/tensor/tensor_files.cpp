@@ -204,25 +204,31 @@ void write_shard(file::Writer& out, const Shard& shard, const Metadata& metadata
   for (const TensorSource* tensor : shard.tensors) write_value(out, *tensor);
 }
 
-/// Files that are complete but still aside; they go with the object.
+/// Files that are complete but still aside; they go with the object. What a writer that died left is replaced.
 class Aside {
  public:
-  explicit Aside(const std::string& folder)
-      : path_(folder + "/" + file::kTemporary + std::to_string(getpid()) + "-tensors") {
-    file::remove_all(path_);
-    file::make_directories(path_);
+  explicit Aside(const std::string& folder) : path_(folder + "/" + file::kTemporary + "tensors") {
+    try {
+      file::remove_all(path_);
+      file::make_directories(path_);
+    } catch (...) {
+      remove();
+      throw;
+    }
   }
-  ~Aside() {
+  ~Aside() { remove(); }
+  Aside(const Aside&) = delete;
+  std::string at(const std::string& name) const { return path_ + "/" + name; }
+
+ private:
+  void remove() const {
     try {
       file::remove_all(path_);
     } catch (const Error&) {
       // What stays is a temporary folder that nobody reads.
     }
   }
-  Aside(const Aside&) = delete;
-  std::string at(const std::string& name) const { return path_ + "/" + name; }
 
- private:
   std::string path_;
 };
 
