@@ -17,6 +17,7 @@ const std::vector<Converter>& converters() {
       {"html", convert::html},
       {"iso_codes", convert::iso_codes},
       {"mallard", convert::mallard},
+      {"manpages", convert::manpages},
       {"markdown", convert::markdown},
       {"message_catalogues", convert::message_catalogues},
       {"metamath", convert::metamath},

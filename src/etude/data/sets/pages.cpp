@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <utility>
 
 #include "etude/base/text.h"
 #include "etude/data/sets/converters.h"
