@@ -183,12 +183,6 @@ int run_and_tell(const Recipe& recipe, Session& session, RunSettings settings) {
   rehearse(drawn.for_rank(rank));
   const std::unique_ptr<Links> links = joining ? join(*joining) : nullptr;
   settings.links = links.get();
-  // On a terminal that ranks share, one of them has the live line.
-  const auto leads = [&] {
-    for (int r = 0; r < rank; ++r)
-      if (links->present(r)) return false;
-    return true;
-  };
   if (session.json) tell_start(recipe, run_directory(recipe, settings.out));
   LiveLine live;
   settings.progress = [&](const Progress& p) {
@@ -196,7 +190,7 @@ int run_and_tell(const Recipe& recipe, Session& session, RunSettings settings) {
     if (joining) progress["rank"] = rank;
     if (session.json)
       std::cout << progress.dump() << std::endl;
-    else if (leads())
+    else if (p.leads)
       live.show(live_text(progress));
   };
   const Outcome outcome = run_recipe(recipe, session.registry, settings);

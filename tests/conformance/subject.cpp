@@ -10,7 +10,8 @@
 namespace etude::conformance {
 namespace {
 
-/// A recipe without any method: next-token prediction with dropout, accumulated, at constant rate.
+/// A recipe without any method: next-token prediction with dropout, accumulated, at constant rate. The frame's own
+/// techniques may follow.
 constexpr const char* kFrameAlone = R"(
 about = "the frame alone"
 accumulate = 2
@@ -115,9 +116,13 @@ Subject subject(const std::string& slug, const std::string& arm) {
 
 std::vector<Subject> representatives() {
   const auto no_sibling = [](const std::string&) { return std::string(); };
-  std::vector<Subject> chosen = {
-      {"frame", "alone", read_recipe(kFrameAlone, "frame.toml", no_sibling, "", {}, everything()), &everything()}};
-  std::set<std::string> seen = {chosen.front().signature()};
+  const auto of_frame = [&](const std::string& name, const std::string& more) {
+    return Subject{"frame", name, read_recipe(kFrameAlone + more, "frame.toml", no_sibling, "", {}, everything()),
+                   &everything()};
+  };
+  std::vector<Subject> chosen = {of_frame("alone", ""), of_frame("ema", "[[with]]\nkind = \"ema\"\n")};
+  std::set<std::string> seen;
+  for (const Subject& s : chosen) seen.insert(s.signature());
   for (const std::string& slug : methods())
     for (const std::string& arm : arms(slug)) {
       try {

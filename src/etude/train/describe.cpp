@@ -112,9 +112,9 @@ void check_names(const TrainStage& stage, const std::string& place) {
       throw Error(Code::config, "the evaluation has no batches", place + ", evaluation " + evaluation.name,
                   "give it data, or leave it out");
   for (const NetSpec& net : stage.nets)
-    if (net.name.empty() || net.name.find_first_of("./:") != std::string::npos)
+    if (net.name.empty() || net.name.find_first_of("./@:") != std::string::npos)
       throw Error(Code::config, "a net can't be called '" + net.name + "'", place,
-                  "'.', ':' and '/' stand between a net, its parameters and their tags");
+                  "'.', ':', '/' and '@' stand between a net, its parameters, their tags and its averages");
   for (const LearnerSpec& learner : stage.learners)
     for (const std::string& selector : learner.params) {
       const std::string net = selector.substr(0, selector.find_first_of(".:"));
@@ -150,8 +150,14 @@ using Owners = std::map<Slot, std::string>;
 Owners check_contracts(const TrainStage& stage, const std::string& place) {
   const std::set<std::string> has = traits(stage);
   Owners owners;
+  std::map<std::string, std::string> keepers;
   for (const auto& technique : stage.with) {
     const Contract contract = technique->contract();
+    for (const std::string& variant : contract.variants)
+      if (auto [it, fresh] = keepers.emplace(variant, contract.name); !fresh)
+        throw Error(Code::config,
+                    "'" + it->second + "' and '" + contract.name + "' both keep other weights called '" + variant + "'",
+                    place, "use one of them");
     for (Slot slot : contract.owns)
       if (auto [it, fresh] = owners.emplace(slot, contract.name); !fresh)
         throw Error(

@@ -7,6 +7,7 @@
 
 #include "etude/base/log.h"
 #include "etude/train/loop.h"
+#include "etude/train/variants.h"
 
 namespace etude {
 
@@ -69,6 +70,12 @@ void add_rows(const Tensor& table, std::map<int64_t, Row>& rows) {
   }
 }
 
+nlohmann::json json_of(const std::map<int64_t, std::vector<double>>& sums) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const auto& [batch, terms] : sums) list.push_back({batch, terms});
+  return list;
+}
+
 /// In the order of the batches.
 double total(const std::map<int64_t, std::vector<double>>& sums) {
   double all = 0;
@@ -88,6 +95,26 @@ std::optional<std::string> before_suffix(const std::string& name, std::string_vi
   if (name.size() <= suffix.size() || !name.ends_with(suffix)) return std::nullopt;
   return name.substr(0, name.size() - suffix.size());
 }
+
+/// Other values in the place of parameters, as long as this lives.
+class InPlace {
+ public:
+  InPlace(const Parameters& own, const std::vector<Tensor>& other) : own_(own) {
+    ETUDE_CHECK(own.size() == other.size(), "as many values as parameters");
+    const torch::NoGradGuard no_grad;
+    for (const Parameter& p : own) kept_.push_back(p.value.detach().clone());
+    for (size_t i = 0; i < own.size(); ++i) own[i].value.copy_(other[i]);
+  }
+  ~InPlace() {
+    const torch::NoGradGuard no_grad;
+    for (size_t i = 0; i < own_.size(); ++i) own_[i].value.copy_(kept_[i]);
+  }
+  InPlace(const InPlace&) = delete;
+
+ private:
+  const Parameters own_;
+  std::vector<Tensor> kept_;
+};
 
 /// Means over replicas, such that the mean of the values under their weights is the loss.
 std::vector<Row> finished(const std::map<int64_t, Row>& rows, double replicas) {
@@ -169,41 +196,53 @@ void Trainer::evaluate() {
   announce({.kind = Due::Kind::evaluation}, [&](Replica& replica) {
     Portion part;
     const int index = group_ ? group_->index() : 0, of = group_ ? group_->size() : 1;
+    const Parameters own = Step(*this, replica).all_parameters();
     for (const EvalSpec& spec : stage_.evaluations) {
       Rows rows;
-      nlohmann::json& sums = part.host[spec.name] = nlohmann::json::array();
-      for (const auto& [batch, terms] : evaluate_replica(spec, replica, spec.rows ? &rows : nullptr, index, of))
-        sums.push_back({batch, terms});
+      part.host[spec.name] = json_of(evaluate_replica(spec, replica, spec.rows ? &rows : nullptr, index, of));
       if (spec.rows) part.tensors.emplace_back("rows/" + spec.name, table_of(rows));
     }
+    for (const std::string& variant : variants()) {
+      const InPlace in_place(own, variant_values(replica.store, variant, own));
+      for (const EvalSpec& spec : stage_.evaluations)
+        part.host[variant + "/" + spec.name] = json_of(evaluate_replica(spec, replica, nullptr, index, of));
+    }
     if (gathers && is_head(replica))
-      for (const Parameter& p : Step(*this, replica).all_parameters())
-        part.tensors.emplace_back("parameter/" + p.name, p.value.detach());
+      for (const Parameter& p : own) part.tensors.emplace_back("parameter/" + p.name, p.value.detach());
     return part;
   });
   evaluated_at_ = counters_.step();
   fit_.cost.evaluate_seconds += now_seconds() - started;
 }
 
+/// The metrics of an evaluation, of which each rank has told its sums under this name.
+std::map<std::string, double> Trainer::measured(const Due& due, const std::string& name, const EvalSpec& spec) const {
+  std::map<std::string, double> values;
+  for (const auto& [replica, by_rank] : due.parts) {
+    Sums sums;
+    for (const auto& [from, part] : by_rank)
+      for (const nlohmann::json& batch : part.host.at(name))
+        sums[batch.at(0).get<int64_t>()] = batch.at(1).get<std::vector<double>>();
+    values["loss"] += total(sums) / static_cast<double>(due.parts.size());
+  }
+  // Of the mean over replicas: perplexity is exp(mean loss), not the mean of exp(loss).
+  spec.objective->measure(values);
+  return values;
+}
+
 void Trainer::finish_evaluation(const Due& due) {
   Evaluation evaluation(*this);
-  const auto replicas = static_cast<double>(due.parts.size());
+  std::vector<std::string> prefixes = {""};
+  for (const std::string& variant : variants()) prefixes.push_back(variant + "/");
   for (const EvalSpec& spec : stage_.evaluations) {
-    std::map<std::string, double> values;
+    for (const std::string& prefix : prefixes)
+      for (const auto& [metric, value] : measured(due, prefix + spec.name, spec))
+        evaluation.log(prefix + spec.name + "/" + metric, value);
+    if (!spec.rows) continue;
     Rows rows;
-    for (const auto& [replica, by_rank] : due.parts) {
-      Sums sums;
-      for (const auto& [from, part] : by_rank) {
-        for (const nlohmann::json& batch : part.host.at(spec.name))
-          sums[batch.at(0).get<int64_t>()] = batch.at(1).get<std::vector<double>>();
-        if (spec.rows) add_rows(find_tensor(part.tensors, "rows/" + spec.name), rows);
-      }
-      values["loss"] += total(sums) / replicas;
-    }
-    // Of the mean over replicas: perplexity is exp(mean loss), not the mean of exp(loss).
-    spec.objective->measure(values);
-    for (const auto& [name, value] : values) evaluation.log(spec.name + "/" + name, value);
-    if (spec.rows) fit_.rows[spec.name] = finished(rows, replicas);
+    for (const auto& [replica, by_rank] : due.parts)
+      for (const auto& [from, part] : by_rank) add_rows(find_tensor(part.tensors, "rows/" + spec.name), rows);
+    fit_.rows[spec.name] = finished(rows, static_cast<double>(due.parts.size()));
   }
   const std::vector<Parameter> names = Step(*this, *replicas_.front()).all_parameters();
   for (const auto& [replica, by_rank] : due.parts) {
@@ -264,6 +303,7 @@ Store Trainer::merged_books(const std::map<int, Portion>& by_rank) const {
 void Trainer::write_line(const std::string& kind, const Counters& counters, std::map<std::string, double> values) {
   MetricLine line{stage_.name, kind, counters, std::move(values)};
   for (const auto& [name, value] : line.values) fit_.values[name] = value;
+  if (events_) events_->write(line.counters.step(), line.values);
   if (metrics_) metrics_->write(line.json() + "\n");
   if (around_.metric) around_.metric(line);
   if (kind == "eval") fit_.lines.push_back(std::move(line));
@@ -277,22 +317,14 @@ const std::vector<Parameter>& Evaluation::parameters(int replica) const {
 void Evaluation::log(const std::string& name, double value) { values[name] = value; }
 
 std::map<std::string, double> Evaluation::measure_with(const std::vector<Tensor>& other) const {
-  torch::NoGradGuard no_grad;
   Replica& here = *trainer_.replicas_.front();
-  const std::vector<Parameter> own = Step(trainer_, here).all_parameters();
-  ETUDE_CHECK(own.size() == other.size(), "as many values as parameters");
-  std::vector<Tensor> kept;
-  for (size_t i = 0; i < own.size(); ++i) {
-    kept.push_back(own[i].value.clone());
-    own[i].value.copy_(other[i]);
-  }
+  const InPlace in_place(Step(trainer_, here).all_parameters(), other);
   std::map<std::string, double> all;
   for (const EvalSpec& spec : trainer_.stage_.evaluations) {
     std::map<std::string, double> found = {{"loss", total(trainer_.evaluate_replica(spec, here, nullptr, 0, 1))}};
     spec.objective->measure(found);
     for (const auto& [name, value] : found) all[spec.name + "/" + name] = value;
   }
-  for (size_t i = 0; i < own.size(); ++i) own[i].value.copy_(kept[i]);
   return all;
 }
 

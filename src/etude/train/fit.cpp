@@ -114,6 +114,12 @@ Technique* Trainer::owner(Slot slot) const {
   return nullptr;
 }
 
+std::vector<std::string> Trainer::variants() const {
+  std::vector<std::string> all;
+  for (const Contract& contract : contracts_) all.insert(all.end(), contract.variants.begin(), contract.variants.end());
+  return all;
+}
+
 void Trainer::move_weights_in() {
   for (const InitSpec& init : stage_.init) {
     ETUDE_CHECK(around_.artifact, "a stage with init needs its graph");

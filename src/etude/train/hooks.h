@@ -66,11 +66,12 @@ std::string_view slot_name(Slot slot);
 struct Contract {
   std::string name;  ///< "noloco"
   std::set<Slot> owns = {};
-  std::set<Event> acts = {};             ///< events at which on() does something
-  std::set<std::string> requires_ = {};  ///< traits that the stage must have: "replicas", "item_coupled", ...
-  std::set<std::string> refuses = {};    ///< traits that it must not have: "batch_coupled", "accumulate", ...
-  std::string why = {};                  ///< shown when a trait is refused or missing
-  bool gathers = false;                  ///< evaluate() looks at the parameters of all replicas
+  std::set<Event> acts = {};               ///< events at which on() does something
+  std::set<std::string> requires_ = {};    ///< traits that the stage must have: "replicas", "item_coupled", ...
+  std::set<std::string> refuses = {};      ///< traits that it must not have: "batch_coupled", "accumulate", ...
+  std::string why = {};                    ///< shown when a trait is refused or missing
+  bool gathers = false;                    ///< evaluate() looks at the parameters of all replicas
+  std::vector<std::string> variants = {};  ///< other values of the parameters that it keeps: etude/train/variants.h
 };
 
 /// How the items of a batch depend on each other in a loss.

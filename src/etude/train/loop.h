@@ -15,6 +15,7 @@
 #include "etude/base/file.h"
 #include "etude/comm/rank_peers.h"
 #include "etude/train/gradient_sync.h"
+#include "etude/train/tensorboard.h"
 #include "etude/train/trainer.h"
 
 namespace etude {
@@ -73,6 +74,7 @@ class Trainer {
   /// The loss's terms of those batches of an evaluation that are this rank's, by batch.
   using Sums = std::map<int64_t, std::vector<double>>;
   Sums evaluate_replica(const EvalSpec& spec, Replica& replica, Rows* rows, int index, int of);
+  std::vector<std::string> variants() const;
   void write_line(const std::string& kind, const Counters& counters, std::map<std::string, double> values);
   void write_training_line();
   Store merged_books(const std::map<int, Portion>& by_rank) const;
@@ -112,6 +114,7 @@ class Trainer {
   void finish(Due& due);
   void finish_training(const Due& due);
   void finish_evaluation(const Due& due);
+  std::map<std::string, double> measured(const Due& due, const std::string& name, const EvalSpec& spec) const;
   void finish_saving(Due& due);
   void finish_closing(const Due& due);
   void close();
@@ -137,6 +140,7 @@ class Trainer {
   Snapshot common_state();
   Portion state_of(Replica& replica, bool whole) const;
   Portion nets_of(const Replica& replica) const;
+  Portion published_of(const Replica& replica) const;
   Portion books_of(Replica& replica) const;
   bool restore();
   bool rejoin();
@@ -185,6 +189,7 @@ class Trainer {
   std::deque<Due> pending_;  ///< announced and, as far as this rank knows, not written yet
   std::optional<Checkpoints> checkpoints_;
   std::unique_ptr<file::Writer> metrics_;
+  std::unique_ptr<EventFile> events_;
   std::map<std::string, EvaluationData> evaluation_data_;
   Fit fit_;
   int64_t evaluated_at_ = -1, saved_at_ = -1;

@@ -84,6 +84,7 @@ void Trainer::show_progress(double step_seconds) {
                     .besides = {{stage_.evaluate, fit_.cost.evaluate_seconds},
                                 {stage_.checkpoint.every, fit_.cost.checkpoint_seconds}}});
   progress.resumed = resumed_;
+  progress.leads = !links_ || first_in_line() == rank();
   around_.progress(progress);
 }
 

@@ -91,15 +91,13 @@ Recipe read_recipe(const std::string& text, const std::string& file_name,
   recipe.profile = profile;
   Config merged = with_parents(text, file_name, sibling, {});
   if (const Config* profiles = merged.find("profile")) {
+    if (profiles->is_table())
+      for (const auto& [name, config] : profiles->as_table()) recipe.profiles.push_back(name);
     if (!profile.empty()) {
       const Config* chosen = profiles->is_table() ? profiles->find(profile) : nullptr;
-      if (!chosen) {
-        std::vector<std::string> known;
-        if (profiles->is_table())
-          for (const auto& [name, config] : profiles->as_table()) known.push_back(name);
+      if (!chosen)
         throw Error(Code::config, "there is no profile '" + profile + "'", file_name,
-                    did_you_mean(profile, known, options_detail::listed(known) + " are there"));
-      }
+                    did_you_mean(profile, recipe.profiles, options_detail::listed(recipe.profiles) + " are there"));
       const Config overlay = *chosen;
       merged.merge(overlay);
     }

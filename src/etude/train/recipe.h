@@ -105,6 +105,7 @@ struct RecipeOptions {
 struct Recipe {
   std::string method, arm;  ///< "noloco", "diloco"; method is "own" for a file of the user's
   std::string profile;
+  std::vector<std::string> profiles;  ///< that it has to choose from
   RecipeOptions options;
   Config written;   ///< what was said, each value with its place; options left to their defaults are absent
   Config resolved;  ///< canonical; reading it again gives the same recipe

@@ -3,6 +3,7 @@
 #include "etude/data/text.h"
 #include "etude/nn/decoder.h"
 #include "etude/train/data_parallel.h"
+#include "etude/train/ema.h"
 #include "etude/train/next_token.h"
 
 namespace etude {
@@ -26,6 +27,7 @@ void register_frame(Registry& registry) {
   registry.objective<NextToken, NextTokenOptions>("next_token", "cross-entropy of the next token");
   registry.technique<DataParallel, DataParallelOptions>(
       "data_parallel", "synchronous data parallel within a replica: gradients averaged in every step");
+  registry.technique<Ema, EmaOptions>("ema", "an exponential moving average of the weights, evaluated and kept beside");
 }
 
 }  // namespace etude

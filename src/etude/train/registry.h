@@ -131,7 +131,7 @@ class Registry {
   std::map<std::string, Simulation> simulations_;
 };
 
-/// The frame's own: net decoder, data text, objective next_token, technique data_parallel.
+/// The frame's own: net decoder, data text, objective next_token, techniques data_parallel, ema.
 void register_frame(Registry& registry);
 /// A method that is built: its folder's name, and its register_<slug>().
 struct BuiltMethod {

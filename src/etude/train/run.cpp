@@ -224,27 +224,6 @@ std::string source_commit() {
   return "";
 }
 
-NamedTensors trained_weights(const std::string& directory) {
-  const std::string finished = directory + "/model.safetensors";
-  if (file::exists(finished)) return read_safetensors(finished).tensors;
-  // The run may be training: a checkpoint that goes while it is read has a newer one.
-  constexpr int kAttempts = 3;
-  std::optional<Snapshot> snapshot;
-  for (int i = 0; i < kAttempts && !snapshot; ++i)
-    snapshot = Checkpoints(directory, Checkpoints::Use::read).load_latest();
-  if (!snapshot)
-    throw Error(Code::checkpoint, "there is no trained model", directory,
-                "etude run METHOD trains one and names its directory");
-  const std::string own = "replica-0/net/", frozen = "frozen/";
-  NamedTensors weights;
-  for (const auto& [name, value] : snapshot->tensors)
-    if (name.starts_with(own))
-      weights.emplace_back(name.substr(own.size()), value);
-    else if (name.starts_with(frozen))
-      weights.emplace_back(name.substr(frozen.size()), value);
-  return weights;
-}
-
 std::string run_directory(const Recipe& recipe, const std::string& out) { return out + "/" + recipe.run_name(); }
 bool is_finished(const std::string& directory) { return file::exists(directory + "/result.json"); }
 

@@ -5,6 +5,7 @@
 //     recipe.toml         resolved: every default written out
 //     data.json           the cards of its data sets; a run goes on with the same data only
 //     metrics.jsonl       a line per measurement
+//     events.out.tfevents.<n>   the same for TensorBoard, a file per process that worked on it
 //     checkpoints/        the newest states
 //     rows/<eval>.jsonl   a line per sample of the last evaluation
 //     model.safetensors   the nets of replica 0
@@ -47,9 +48,15 @@ Outcome run_recipe(const Recipe& recipe, const Registry& registry, const RunSett
 std::string run_directory(const Recipe& recipe, const std::string& out);
 /// Whether that directory holds a finished run.
 bool is_finished(const std::string& directory);
-/// The weights of a run's nets, as "net/parameter": of a finished run, else those of its newest checkpoint.
-/// Errors: Code::checkpoint when there is neither.
+/// The weights of a run's nets, as "net/parameter": of a finished run, else those of its newest checkpoint. Averages
+/// that a technique kept are nets of their own, "model@ema/...": see etude/train/variants.h. Errors: Code::checkpoint
+/// when there is neither.
 NamedTensors trained_weights(const std::string& directory);
+/// The mean of the nets of replica 0, as "net/parameter" and without averages that a technique kept, over checkpoints
+/// of a run: the `last` ones, or those of these steps; each with the same weight, summed in double. Errors:
+/// Code::checkpoint when one isn't there or is damaged.
+NamedTensors averaged_weights(const std::string& directory, int64_t last);
+NamedTensors average_of_steps(const std::string& directory, const std::vector<int64_t>& steps);
 /// "Intel(R) Xeon(R) ...", from the kernel.
 std::string processor_name();
 /// Cores this process may use.

@@ -73,8 +73,8 @@ TEST_F(Run, LeavesWhatItPromises) {
   EXPECT_FALSE(outcome.was_finished);
   EXPECT_EQ(outcome.directory, settings_.out + "/" + recipe().run_name());
   EXPECT_EQ(file::list(outcome.directory),
-            (std::vector<std::string>{"checkpoints", "data.json", "lock", "log.txt", "metrics.jsonl",
-                                      "model.safetensors", "recipe.toml", "result.json", "rows"}));
+            (std::vector<std::string>{"checkpoints", "data.json", "events.out.tfevents.000001", "lock", "log.txt",
+                                      "metrics.jsonl", "model.safetensors", "recipe.toml", "result.json", "rows"}));
   const auto result = nlohmann::json::parse(file::read(outcome.directory + "/result.json"));
   EXPECT_EQ(result["status"], "finished");
   EXPECT_EQ(result["recipe_hash"], recipe().hash());

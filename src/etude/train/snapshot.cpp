@@ -6,6 +6,7 @@
 
 #include "etude/base/log.h"
 #include "etude/train/loop.h"
+#include "etude/train/variants.h"
 
 namespace etude {
 namespace {
@@ -78,6 +79,14 @@ Trainer::Portion Trainer::nets_of(const Replica& replica) const {
   Portion part;
   for (const auto& [name, net] : replica.nets)
     if (!frozen_.count(name)) add_net(part.tensors, "net/" + name + "/", *net);
+  return part;
+}
+
+/// Of a replica what becomes nets of the artifact.
+Trainer::Portion Trainer::published_of(const Replica& replica) const {
+  Portion part = nets_of(replica);
+  for (const auto& [name, value] : replica.store.tensors())
+    if (name.starts_with(kVariants)) part.tensors.emplace_back("store/" + name, value);
   return part;
 }
 
@@ -400,6 +409,7 @@ void Trainer::open_metrics(int64_t keep_bytes) {
   const std::string path = around_.directory + "/metrics.jsonl";
   if (keep_bytes == 0) {
     metrics_ = std::make_unique<file::Writer>(path, file::Writer::Mode::create);
+    events_ = std::make_unique<EventFile>(around_.directory, 0);
     return;
   }
   if (keep_bytes < 0 || !file::exists(path) || file::size(path) < keep_bytes) {
@@ -409,6 +419,7 @@ void Trainer::open_metrics(int64_t keep_bytes) {
   }
   metrics_ = std::make_unique<file::Writer>(path, file::Writer::Mode::append);
   metrics_->truncate(keep_bytes);
+  events_ = std::make_unique<EventFile>(around_.directory, counters_.step() + 1);
 }
 
 /// The nets of the first replica as "net/parameter", those of replica r under "replica-r/".
@@ -417,16 +428,16 @@ Artifact Trainer::artifact_of(const std::map<int, std::map<int, Portion>>& parts
   for (const auto& [r, by_rank] : parts) {
     const std::string prefix = r == parts.begin()->first ? std::string() : replica_prefix(r);
     const NamedTensors& own = by_rank.begin()->second.tensors;
+    NamedTensors nets, kept;
     for (const auto& [net, module] : replicas_.front()->nets) {
-      if (const auto frozen = frozen_.find(net); frozen != frozen_.end()) {
-        NamedTensors values;
-        add_net(values, prefix + net + "/", *frozen->second);
-        for (auto& [key, value] : values) made.tensors.emplace_back(key, value.clone());
-      }
+      if (const auto frozen = frozen_.find(net); frozen != frozen_.end()) add_net(nets, net + "/", *frozen->second);
       for (const auto& [name, value] : own)
-        if (const auto key = behind("net/" + net + "/", name))
-          made.tensors.emplace_back(prefix + net + "/" + *key, value.clone());
+        if (const auto key = behind("net/" + net + "/", name)) nets.emplace_back(net + "/" + *key, value);
     }
+    for (const auto& [name, value] : own)
+      if (const auto key = behind("store/", name); key && key->starts_with(kVariants)) kept.emplace_back(*key, value);
+    add_variants(nets, kept);
+    for (const auto& [name, value] : nets) made.tensors.emplace_back(prefix + name, value.clone());
   }
   for (const auto& [name, value] : fit_.values) made.values[name] = value;
   return made;

@@ -105,14 +105,14 @@ void Trainer::take_parts(Due& due, int from, const std::vector<Tensor>& message)
 /// Whether what another rank sent has the shapes of what is here.
 bool Trainer::fits(const Portion& part) const {
   std::map<std::string, Tensor> own;
-  for (const auto& [name, value] : nets_of(*replicas_.front()).tensors) own[name] = value;
+  for (const auto& [name, value] : published_of(*replicas_.front()).tensors) own[name] = value;
   for (const auto& [name, learner] : replicas_.front()->learners)
     for (const Parameter& p : learner.parameters) own["parameter/" + p.name] = p.value;
   return std::all_of(part.tensors.begin(), part.tensors.end(), [&](const auto& entry) {
     const auto& [name, value] = entry;
     if (name.starts_with("rows/")) return value.dim() == 2 && value.size(1) == 3 && value.dtype() == torch::kFloat64;
     const auto mine = own.find(name);
-    const bool known = name.starts_with("parameter/") || name.starts_with("net/");
+    const bool known = name.starts_with("parameter/") || name.starts_with("net/") || name.starts_with("store/variant/");
     return mine == own.end() ? !known : mine->second.sizes() == value.sizes() && mine->second.dtype() == value.dtype();
   });
 }
@@ -219,7 +219,7 @@ void Trainer::close() {
   closing_ = true;
   fit_.counters = counters_;
   announce({.kind = Due::Kind::closing}, [&](Replica& replica) {
-    Portion part = is_head(replica) ? nets_of(replica) : Portion();
+    Portion part = is_head(replica) ? published_of(replica) : Portion();
     part.host["idle_seconds"] = links_ ? links_->waited_seconds() : 0.0;
     part.host["traffic"] = nlohmann::json::object();
     if (links_)

@@ -71,6 +71,7 @@ class Progress {
   double wait_fraction = 0;        ///< share of the steps' time in which they waited for data
   double seconds_left = 0;         ///< evaluations and checkpoints included; NaN: nothing to tell it from
   bool resumed = false;
+  bool leads = true;  ///< of the ranks that are there this one is first in line: on a terminal they share, it is shown
 };
 
 struct Fit {
