@@ -94,7 +94,7 @@ class Gunzipped : public Unpacked {
       in_member_ = false;
     } else if (result != Z_OK && result != Z_BUF_ERROR) {
       const std::string why = zlib_.msg ? zlib_.msg : "no dictionary";
-      const bool header = why.find("header") != std::string::npos && why != "invalid stored block lengths";
+      const bool header = why.find("header") != std::string::npos || why == "unknown compression method";
       throw refuse(header && members_ == 1 ? "this is not packed with gzip (" + why + ")"
                    : header                ? "other bytes follow the packed ones (" + why + ")"
                                            : "the packed file is damaged (" + why + ")",

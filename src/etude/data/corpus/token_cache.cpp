@@ -57,17 +57,23 @@ std::shared_ptr<const TokenSequence> map_cache(const std::string& path, const st
   return mapped_tokens({{std::move(file), run}}, vocabulary, info.documents, info.empty);
 }
 
-}  // namespace
-
-std::shared_ptr<const TokenSequence> open_token_cache(const std::string& path, const std::string& key,
-                                                      int64_t vocabulary) {
+/// None if there is no such file, or a damaged one.
+std::shared_ptr<const TokenSequence> try_cache(const std::string& path, const std::string& key, int64_t vocabulary,
+                                               bool warns) {
   try {
     if (!file::exists(path)) return nullptr;
     return map_cache(path, key, vocabulary);
   } catch (const Error& error) {
-    warn("the tokens in '" + path + "' are made anew: " + error.message());
+    if (warns) warn("the tokens in '" + path + "' are made anew: " + error.message());
     return nullptr;
   }
+}
+
+}  // namespace
+
+std::shared_ptr<const TokenSequence> open_token_cache(const std::string& path, const std::string& key,
+                                                      int64_t vocabulary) {
+  return try_cache(path, key, vocabulary, true);
 }
 
 std::shared_ptr<const TokenSequence> cached_tokens(const std::string& key, int64_t vocabulary, const std::string& about,
@@ -84,7 +90,7 @@ std::shared_ptr<const TokenSequence> cached_tokens(const std::string& key, int64
     return map_cache(file.path(), key, vocabulary);
   }
   const std::string path = folder + "/" + key + ".tokens";
-  if (auto found = open_token_cache(path, key, vocabulary)) return found;
+  if (auto found = try_cache(path, key, vocabulary, false)) return found;
   const BuildLock lock(folder + "/" + key + ".lock", "the tokens of " + about);
   if (auto found = open_token_cache(path, key, vocabulary)) return found;
   // An error of the text is told as it is, not as one of the file that its tokens would have gone to.
