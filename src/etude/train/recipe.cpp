@@ -5,6 +5,7 @@
 #include "etude/base/assets.h"
 #include "etude/base/file.h"
 #include "etude/base/log.h"
+#include "etude/data/text.h"
 #include "etude/optim/optimizer.h"
 
 namespace etude {
@@ -53,6 +54,30 @@ std::map<std::string, Part> read_nets(Config& recipe) {
 Part without_role(Part part) {
   part.config.erase("role");
   return part;
+}
+
+/// A net whose vocab nobody wrote has that of the data's tokenizer, where one is chosen.
+void fill_vocabulary(RecipeOptions& o, const Registry& registry) {
+  const auto& maker = registry.data(o.data);
+  for (auto& [name, part] : o.net) {
+    if (!maker.vocabulary || part.config.find("vocab")) continue;
+    const auto& rows = registry.net(part).options;
+    if (std::none_of(rows.begin(), rows.end(), [](const OptionInfo& row) { return row.key == "vocab"; })) continue;
+    if (const std::optional<int64_t> tokens = maker.vocabulary(o.data)) part.config.set("vocab", Config(*tokens));
+  }
+}
+
+/// Refuses a net that has no place for all ids of the data.
+void require_vocabulary(const Net& net, const std::string& name, const Part& part, int64_t tokens) {
+  const auto* model = dynamic_cast<const LanguageModel*>(&net);
+  if (!model || model->vocabulary() >= tokens) return;
+  const Config* vocab = part.config.find("vocab");
+  throw Error(Code::config,
+              "net '" + name + "' has " + std::to_string(model->vocabulary()) +
+                  " token ids, and the tokenizer of the data " + std::to_string(tokens),
+              vocab && vocab->origin.kind != Origin::Kind::none ? vocab->origin.text() : "net." + name,
+              vocab ? "set vocab = " + std::to_string(tokens)
+                    : "a net and its tokenizer belong together: data.tokenizer = {kind = \"file\", path = \"FOLDER\"}");
 }
 
 /// Every option of every part written out. Errors: those of reading them.
@@ -115,6 +140,7 @@ Recipe read_recipe(const std::string& text, const std::string& file_name,
   if (recipe.options.pass.empty())
     throw Error(Code::config, "the recipe has no [[pass]]", file_name,
                 "say what is minimised: objective = { kind = \"next_token\" }");
+  fill_vocabulary(recipe.options, registry);
   recipe.resolved = resolve(recipe.options, registry);
   return recipe;
 }
@@ -158,6 +184,9 @@ TrainStage make_stage(const Recipe& recipe, const Registry& registry) {
   stage.evaluate = o.evaluate.every;
   stage.checkpoint = {o.checkpoint.every, o.checkpoint.keep, o.checkpoint.milestones};
   stage.learners = o.learner;
+  const DataPair data = registry.data(o.data).make(o.data);
+  const auto* text = dynamic_cast<const TextDataset*>(data.train.get());
+  const int64_t tokens = text ? text->tokenizer().vocabulary() : 0;
   for (const auto& [name, part] : o.net) {
     NetSpec spec;
     spec.name = name;
@@ -168,7 +197,13 @@ TrainStage make_stage(const Recipe& recipe, const Registry& registry) {
                     "one of 'trained', 'frozen', 'follows'");
       spec.role = role->as_string();
     }
-    spec.make = [own = without_role(part), maker = registry.net(part)] { return maker.make(own); };
+    spec.make = [own = without_role(part), maker = registry.net(part), name, tokens] {
+      std::shared_ptr<Net> net = maker.make(own);
+      require_vocabulary(*net, name, own, tokens);
+      return net;
+    };
+    if (const auto& maker = registry.net(part); maker.card)
+      spec.card = [own = without_role(part), card = maker.card] { return card(own); };
     stage.nets.push_back(std::move(spec));
   }
   if (o.source.shards > 1 && o.source.shards % o.replicas != 0)
@@ -176,7 +211,6 @@ TrainStage make_stage(const Recipe& recipe, const Registry& registry) {
                 "source.shards = " + std::to_string(o.source.shards) +
                     " is no multiple of replicas = " + std::to_string(o.replicas),
                 "recipe", "e.g. shards = " + std::to_string(o.replicas));
-  const DataPair data = registry.data(o.data).make(o.data);
   stage.sources.emplace_back("train", stream_source("train", data.train, o.source, stage.seed));
   for (const PassOptions& pass : o.pass) {
     Pass made;

@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,10 @@ struct Maker {
   std::vector<OptionInfo> options;
   std::function<Made(const Part&)> make;
   std::function<Part(const Part&)> complete;  ///< the part with every default written out
+  /// Of a net that begins from stored weights: what they are. Read from them, so it may take a while. Else unset.
+  std::function<DataCard(const Part&)> card = {};
+  /// Of data: how many ids its tokenizer has, where one is chosen. Nothing of the data is read. Else unset.
+  std::function<std::optional<int64_t>(const Part&)> vocabulary = {};
 };
 
 /// A data set opened twice: for training, for validation.
@@ -131,7 +136,7 @@ class Registry {
   std::map<std::string, Simulation> simulations_;
 };
 
-/// The frame's own: net decoder, data text, objective next_token, techniques data_parallel, ema.
+/// The frame's own: nets decoder, gpt2, hugging_face, data text, objective next_token, techniques data_parallel, ema.
 void register_frame(Registry& registry);
 /// A method that is built: its folder's name, and its register_<slug>().
 struct BuiltMethod {

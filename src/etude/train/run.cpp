@@ -108,17 +108,21 @@ std::string preamble(const Recipe& recipe, const TrainStage& stage, const std::s
          (stage.replicas > 1 ? ", in each replica" : "");
 }
 
-/// The data sets of a stage, as they are kept beside a run.
+/// The data sets of a stage, and stored weights that its nets begin from, as they are kept beside a run.
 nlohmann::json data_of(const TrainStage& stage) {
   nlohmann::json all = nlohmann::json::object();
+  const auto add = [&](const std::string& name, const DataCard& card) {
+    all[name] = {{"name", card.name},       {"licence", card.licence}, {"origin", card.origin},
+                 {"records", card.records}, {"bytes", card.bytes},     {"sha256", card.sha256}};
+  };
   for (const auto& [name, source] : stage.sources)
-    if (const std::optional<DataCard> card = source->card())
-      all[name] = {{"name", card->name},       {"licence", card->licence}, {"origin", card->origin},
-                   {"records", card->records}, {"bytes", card->bytes},     {"sha256", card->sha256}};
+    if (const std::optional<DataCard> card = source->card()) add(name, *card);
+  for (const NetSpec& net : stage.nets)
+    if (net.card) add("net " + net.name, net.card());
   return all;
 }
 
-/// A run goes on with the data that it began with. Errors: Code::data if they are others.
+/// A run goes on with the data and the stored weights that it began with. Errors: Code::data if they are others.
 void check_data(const std::string& directory, const TrainStage& stage) {
   const std::string path = directory + "/data.json";
   if (!file::exists(path)) return;
@@ -132,7 +136,8 @@ void check_data(const std::string& directory, const TrainStage& stage) {
     };
     if (hash(before) != hash(now))
       throw Error(Code::data,
-                  "the data have changed since this run began: sha256 " + hash(now).substr(0, 16) + ", then " +
+                  std::string(name.starts_with("net ") ? "the weights that a net begins from" : "the data") +
+                      " have changed since this run began: sha256 " + hash(now).substr(0, 16) + ", then " +
                       hash(before).substr(0, 16),
                   card.value("origin", name), "put back what was there, or begin anew with --fresh");
   }

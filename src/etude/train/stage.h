@@ -55,6 +55,8 @@ struct NetSpec {
   std::string name = "model";
   std::function<std::shared_ptr<Net>()> make;
   std::string role = "trained";  ///< trained | frozen | follows
+  /// Of the stored weights that it begins from, if it does. A run goes on with the same only.
+  std::function<DataCard()> card = {};
 };
 
 /// Evaluates an objective on a fixed part of a source.
