@@ -1,101 +1,167 @@
+#include <chrono>
+#include <cstdio>
 #include <iostream>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
-#include "etude/base/file.h"
+#include "cli/prompts.h"
+#include "cli/trained.h"
+#include "etude/base/log.h"
 #include "etude/base/text.h"
 #include "etude/base/torch_pch.h"
-#include "etude/data/text.h"
+#include "etude/rl/generation.h"
 
 namespace etude::cli {
 namespace {
 
 struct Options {
-  std::string run, prompt = "In the beginning", net = "model";
-  int64_t tokens = 200, seed = 0, top_k = 0;
-  double temperature = 0.8;
+  ModelChoice model{.path = "", .net = "model"};
+  std::string prompts_file;
+  std::vector<std::string> prompts;
+  int64_t samples = 1, batch = 8;
+  Sampling sampling;
 };
 
-/// The net of a run's recipe with its trained weights.
-std::shared_ptr<LanguageModel> trained_model(const Options& o, const Registry& registry) {
-  const std::string path = o.run + "/recipe.toml";
-  if (!file::exists(path))
-    throw Error(Code::usage, "there is no run '" + o.run + "'", path,
-                "etude run METHOD trains one and names its directory");
-  const Recipe recipe = read_recipe(file::read(path), path, {}, "", {}, registry);
-  const auto found = recipe.options.net.find(o.net);
-  if (found == recipe.options.net.end()) {
-    std::vector<std::string> known;
-    for (const auto& [name, part] : recipe.options.net) known.push_back(name);
-    throw Error(Code::usage, "this run has no net '" + o.net + "'", path, did_you_mean(o.net, known));
+/// A text that is asked for.
+struct Wanted {
+  std::string prompt;
+  int64_t sample = 0;
+};
+
+std::vector<Wanted> wanted(const Options& o) {
+  std::vector<std::string> prompts = o.prompts;
+  if (!o.prompts_file.empty())
+    for (std::string& prompt : read_prompts(o.prompts_file)) prompts.push_back(std::move(prompt));
+  if (prompts.empty()) prompts = {"In the beginning"};
+  std::vector<Wanted> all;
+  for (const std::string& prompt : prompts) {
+    if (prompt.empty())
+      throw Error(Code::usage, "the prompt is empty", "--prompt", "a model needs something to go on from");
+    for (int64_t sample = 0; sample < o.samples; ++sample) all.push_back({prompt, sample});
   }
-  Part part = found->second;
-  part.config.erase("role");
-  auto net = std::dynamic_pointer_cast<LanguageModel>(registry.net(part).make(part));
-  if (!net) throw Error(Code::usage, "the net '" + o.net + "' makes no text", path);
-  const torch::NoGradGuard no_grad;
-  auto parameters = net->named_parameters();
-  const std::string prefix = o.net + "/";
-  size_t taken = 0;
-  for (const auto& [name, value] : trained_weights(o.run)) {
-    Tensor* const own = name.starts_with(prefix) ? parameters.find(name.substr(prefix.size())) : nullptr;
-    if (!own) continue;
-    if (own->sizes() != value.sizes())
-      throw Error(Code::checkpoint, "'" + name + "' has another shape than the recipe gives it", o.run);
-    own->copy_(value);
-    ++taken;
-  }
-  if (taken != parameters.size())
-    throw Error(Code::checkpoint, "the run's weights are not those of its recipe", o.run, "--fresh trains it again");
-  return net;
+  return all;
 }
 
-/// The next token: the likeliest at temperature 0, else drawn from softmax(logits / temperature), of the top_k
-/// likeliest ones if that is not 0.
-int64_t draw(Tensor logits_V, double temperature, int64_t top_k, double uniform) {
-  if (temperature == 0) return logits_V.argmax().item<int64_t>();
-  if (top_k > 0 && top_k < logits_V.size(0)) {
-    const Tensor least = std::get<0>(logits_V.topk(top_k)).min();
-    logits_V = logits_V.masked_fill(logits_V < least, -std::numeric_limits<double>::infinity());
+Request request_for(const Wanted& text, int64_t number, const Sampling& sampling, const TrainedModel& model) {
+  Request request{{}, sampling, number};
+  if (const auto begin = model.tokenizer->document_begin()) request.prompt.push_back(*begin);
+  for (const int32_t id : model.tokenizer->encode(text.prompt)) request.prompt.push_back(id);
+  request.sampling.end_ids = model.end_ids;
+  return request;
+}
+
+nlohmann::json as_json(const Wanted& text, const Result& result, const Tokenizer& tokenizer, const Sampling& sampling) {
+  nlohmann::json object{{"prompt", printable(text.prompt)},
+                        {"sample", text.sample},
+                        {"text", printable(result.text)},
+                        {"ids", result.ids},
+                        {"reason", ending_name(result.ending)}};
+  if (!sampling.log_probabilities) return object;
+  object["log_probabilities"] = result.log_probabilities;
+  auto& tokens = object["tokens"] = nlohmann::json::array();
+  for (const int64_t id : result.ids) tokens.push_back(printable(tokenizer.token(id)));
+  return object;
+}
+
+/// Each token with its log-probability, for people.
+void show_log_probabilities(const Result& result, const Tokenizer& tokenizer) {
+  for (size_t i = 0; i < result.ids.size(); ++i) {
+    char number[32];
+    std::snprintf(number, sizeof number, "%10.4f", result.log_probabilities[i]);
+    std::cout << number << "  " << nlohmann::json(printable(tokenizer.token(result.ids[i]))).dump() << '\n';
   }
-  const Tensor cumulative_V = torch::softmax((logits_V - logits_V.max()) / temperature, 0).cumsum(0);
-  const int64_t index = (cumulative_V <= uniform * cumulative_V[-1].item<double>()).sum().item<int64_t>();
-  return std::min(index, logits_V.size(0) - 1);
+}
+
+/// Shows results in the order in which they were asked for, as soon as those before are there. A single text has been
+/// shown token by token.
+class Teller {
+ public:
+  Teller(const std::vector<Wanted>& texts, const TrainedModel& model, const Sampling& sampling, bool json)
+      : texts_(texts), model_(model), sampling_(sampling), json_(json) {
+    if (streams()) std::cout << printable(texts_.front().prompt) << std::flush;
+  }
+  bool token(const Drawn& drawn) {
+    if (streams()) std::cout << printable(drawn.text) << std::flush;
+    ++tokens_;
+    return !interrupted() && std::cout;
+  }
+  void results(std::vector<Result> some) {
+    for (Result& result : some) early_.emplace(result.ticket, std::move(result));
+    for (auto it = early_.find(next_); it != early_.end(); it = early_.find(next_)) show_next();
+  }
+  /// What there is of texts behind one that was never begun.
+  void finish() {
+    while (!early_.empty()) {
+      next_ = early_.begin()->first;
+      show_next();
+    }
+  }
+  int64_t tokens() const { return tokens_; }
+
+ private:
+  bool streams() const { return !json_ && texts_.size() == 1; }
+  void show_next() {
+    const Result result = std::move(early_.extract(next_).mapped());
+    const Wanted& text = texts_[static_cast<size_t>(next_++)];
+    if (json_) {
+      std::cout << as_json(text, result, *model_.tokenizer, sampling_).dump() << std::endl;
+      return;
+    }
+    if (!streams()) std::cout << printable(text.prompt + result.text);
+    std::cout << '\n';
+    if (sampling_.log_probabilities) show_log_probabilities(result, *model_.tokenizer);
+    if (!streams()) std::cout << std::endl;
+  }
+
+  const std::vector<Wanted>& texts_;
+  const TrainedModel& model_;
+  const Sampling& sampling_;
+  const bool json_;
+  std::map<int64_t, Result> early_;
+  int64_t next_ = 0, tokens_ = 0;
+};
+
+void note_rate(int64_t tokens, double seconds, int64_t slots) {
+  note(std::to_string(tokens) + " tokens in " + human_time(seconds) + ": " +
+       human_count(static_cast<double>(tokens) / seconds) + " tokens/s, " + std::to_string(slots) + " at a time");
 }
 
 void generate(const Options& o, const Session& session) {
-  if (o.prompt.empty())
-    throw Error(Code::usage, "the prompt is empty", "--prompt", "a model needs something to go on from");
-  const auto net = trained_model(o, session.registry);
-  const torch::NoGradGuard no_grad;
-  const auto tokenizer = byte_tokenizer();
-  if (net->vocabulary() < tokenizer->vocabulary()) throw Error(Code::usage, "this net was not trained on bytes", o.run);
-  std::vector<int64_t> ids;
-  for (int32_t id : tokenizer->encode(o.prompt)) ids.push_back(id);
-  const size_t begin = ids.size();
-  if (!session.json) std::cout << printable(o.prompt) << std::flush;
-  std::string pending;  // bytes of a character that isn't whole yet
-  for (int64_t i = 0; i < o.tokens && !interrupted() && std::cout; ++i) {
-    const auto from = static_cast<std::ptrdiff_t>(ids.size()) -
-                      std::min(static_cast<std::ptrdiff_t>(ids.size()), static_cast<std::ptrdiff_t>(net->longest()));
-    Ctx ctx;
-    const Tensor ids_BT = torch::tensor(std::vector<int64_t>(ids.begin() + from, ids.end())).unsqueeze(0);
-    const Tensor logits_V = net->logits(ids_BT, {}, {}, ctx)[0][-1].to(torch::kFloat64);
-    const int64_t next = draw(logits_V, o.temperature, o.top_k,
-                              Rng(Key{static_cast<uint64_t>(o.seed), Purpose::sample, i, 0}).uniform());
-    if (next == tokenizer->document_end()) break;
-    ids.push_back(next);
-    pending += tokenizer->decode({next});
-    if (session.json || (!valid_utf8(pending) && pending.size() < 4)) continue;
-    std::cout << printable(pending) << std::flush;
-    pending.clear();
-  }
-  if (session.json)
-    std::cout << nlohmann::json{{"prompt", printable(o.prompt)},
-                                {"text", printable(tokenizer->decode(
-                                             {ids.begin() + static_cast<std::ptrdiff_t>(begin), ids.end()}))}}
-                     .dump();
-  std::cout << '\n';
+  const std::vector<Wanted> texts = wanted(o);
+  const TrainedModel model = open_trained(o.model, session.registry);
+  const int64_t slots = texts.size() == 1 ? 1 : o.batch;
+  Generator generator(*model.net, *model.tokenizer, slots);
+  for (size_t i = 0; i < texts.size(); ++i)
+    generator.submit(request_for(texts[i], static_cast<int64_t>(i), o.sampling, model));
+  Teller teller(texts, model, o.sampling, session.json);
+  const auto begin = std::chrono::steady_clock::now();
+  while (!generator.idle()) teller.results(generator.step([&](const Drawn& drawn) { return teller.token(drawn); }));
+  teller.finish();
+  note_rate(teller.tokens(), std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count(), slots);
+}
+
+void add_sampling(CLI::App& command, Sampling& sampling) {
+  command.add_option("--tokens", sampling.tokens, "how many to add, at most")
+      ->check(whole(1, 1000000))
+      ->capture_default_str();
+  command.add_option("--temperature", sampling.temperature, "0: always the likeliest")
+      ->check(number(0, 100))
+      ->capture_default_str();
+  command.add_option("--top-k", sampling.top_k, "draw among so many likeliest tokens; 0: among all")
+      ->check(whole(0, 1000000))
+      ->capture_default_str();
+  command.add_option("--top-p", sampling.top_p, "draw among the fewest that have this probability together")
+      ->check(number(0, 1))
+      ->capture_default_str();
+  command.add_option("--min-p", sampling.min_p, "leave out those below this share of the likeliest's probability")
+      ->check(number(0, 1))
+      ->capture_default_str();
+  command.add_option("--stop", sampling.stop, "text that ends a sequence, and is cut off; may be given again")
+      ->check(not_empty())
+      ->allow_extra_args(false);
+  command.add_option("--seed", sampling.seed, "of the draws")->check(whole(0, INT64_MAX))->capture_default_str();
+  command.add_flag("--log-probabilities", sampling.log_probabilities, "show that of each token");
 }
 
 }  // namespace
@@ -105,21 +171,27 @@ void add_generate(CLI::App& app, Session& session) {
                       ->footer(
                           "examples:\n"
                           "  etude generate runs/noloco-noloco/HASH-s0 --prompt \"In the beginning\"\n"
-                          "  etude generate RUN --temperature 0 --tokens 500");
+                          "  etude generate RUN --temperature 0 --tokens 500\n"
+                          "  etude generate RUN --prompt \"A house\" --samples 4 --top-p 0.9 --stop .\n"
+                          "A text longer than the net's length goes on from the last half of that length.");
   auto o = std::make_shared<Options>();
-  command->add_option("run", o->run, "directory of a run, as `etude run` names it")->required();
-  command->add_option("--prompt", o->prompt, "how the text begins")->capture_default_str();
-  command->add_option("--tokens", o->tokens, "how many to add, at most")
+  o->sampling.temperature = 0.8;
+  command->add_option("run", o->model.path, "directory of a run, as `etude run` names it, or folder of Hugging Face's")
+      ->required();
+  command->add_option("--prompt", o->prompts, "how a text begins; may be given again  [In the beginning]")
+      ->allow_extra_args(false);
+  command->add_option("--prompts", o->prompts_file, "file with a prompt a line, or JSON lines with \"prompt\"")
+      ->check(not_empty());
+  command->add_option("--samples", o->samples, "texts for each prompt")
       ->check(whole(1, 1000000))
       ->capture_default_str();
-  command->add_option("--temperature", o->temperature, "0: always the likeliest")
-      ->check(number(0, 100))
+  add_sampling(*command, o->sampling);
+  command->add_option("--batch", o->batch, "texts that grow together; rounding aside, none depends on it")
+      ->check(whole(1, 4096))
       ->capture_default_str();
-  command->add_option("--top-k", o->top_k, "draw among so many likeliest tokens; 0: among all")
-      ->check(whole(0, 1000000))
-      ->capture_default_str();
-  command->add_option("--seed", o->seed, "of the draws")->check(whole(0, INT64_MAX))->capture_default_str();
-  command->add_option("--net", o->net, "which of the run's nets")->capture_default_str();
+  command->add_option("--net", o->model.net, "which of the run's nets")->capture_default_str();
+  command->add_option("--tokenizer", o->model.tokenizer, "bytes, or file or folder of another tokenizer than its own")
+      ->check(not_empty());
   command->callback([&session, o] {
     catch_interrupts("");
     generate(*o, session);

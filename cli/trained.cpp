@@ -1,0 +1,110 @@
+#include "cli/trained.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "etude/base/error.h"
+#include "etude/base/file.h"
+#include "etude/base/torch_pch.h"
+#include "etude/data/text.h"
+#include "etude/nn/hugging_face.h"
+#include "etude/train/run.h"
+
+namespace etude::cli {
+namespace {
+
+/// The part of a recipe that is the net of that name.
+Part net_part(const Recipe& recipe, const std::string& name, const std::string& path) {
+  const auto found = recipe.options.net.find(name);
+  if (found == recipe.options.net.end()) {
+    std::vector<std::string> known;
+    for (const auto& [other, part] : recipe.options.net) known.push_back(other);
+    throw Error(Code::usage, "this run has no net '" + name + "'", path, did_you_mean(name, known));
+  }
+  Part part = found->second;
+  part.config.erase("role");
+  return part;
+}
+
+/// The trained weights of a run's net. Errors: Code::checkpoint.
+void fill_from_run(LanguageModel& net, const std::string& name, const std::string& run) {
+  const torch::NoGradGuard no_grad;
+  auto parameters = net.named_parameters();
+  const std::string prefix = name + "/";
+  size_t taken = 0;
+  for (const auto& [full, value] : trained_weights(run)) {
+    Tensor* const own = full.starts_with(prefix) ? parameters.find(full.substr(prefix.size())) : nullptr;
+    if (!own) continue;
+    if (own->sizes() != value.sizes())
+      throw Error(Code::checkpoint, "'" + full + "' has another shape than the recipe gives it", run);
+    own->copy_(value);
+    ++taken;
+  }
+  if (taken != parameters.size())
+    throw Error(Code::checkpoint, "the run's weights are not those of its recipe", run, "--fresh trains it again");
+}
+
+/// The tokenizer of a run's texts; bytes where its data are of a kind that says nothing about it.
+std::shared_ptr<Tokenizer> tokenizer_of_data(const Part& data) {
+  return data.kind() == "text" ? tokenizer_of(Registry::read_part<TextOptions>(data, "data text")) : byte_tokenizer();
+}
+
+TrainedModel open_run(const ModelChoice& choice, const Registry& registry) {
+  const std::string path = choice.path + "/recipe.toml";
+  const Recipe recipe = read_recipe(file::read(path), path, {}, "", {}, registry);
+  const Part part = net_part(recipe, choice.net, path);
+  TrainedModel model;
+  model.net = std::dynamic_pointer_cast<LanguageModel>(registry.net(part).make(part));
+  if (!model.net) throw Error(Code::usage, "the net '" + choice.net + "' makes no text", path);
+  fill_from_run(*model.net, choice.net, choice.path);
+  if (choice.tokenizer.empty()) model.tokenizer = tokenizer_of_data(recipe.options.data);
+  return model;
+}
+
+/// The ids under "eos_token_id": one, several or none.
+void add_end_ids(const nlohmann::json& object, std::vector<int64_t>& ids) {
+  const auto found = object.find("eos_token_id");
+  if (found == object.end()) return;
+  for (const nlohmann::json& id : found->is_array() ? *found : nlohmann::json::array({*found}))
+    if (id.is_number_integer()) ids.push_back(id.get<int64_t>());
+}
+
+bool has_tokenizer(const std::string& folder) {
+  const std::vector<std::string> files = file::list(folder);
+  return std::any_of(files.begin(), files.end(), [](const std::string& name) {
+    return name == "tokenizer.json" || name == "vocab.txt" || name == "vocab.json" || name.ends_with(".model");
+  });
+}
+
+TrainedModel open_folder(const ModelChoice& choice) {
+  TrainedModel model;
+  HuggingFaceOptions options;
+  options.path = choice.path;
+  options = complete(options);
+  model.net = make_hugging_face(options);
+  model.net->initialise(0);
+  add_end_ids(nlohmann::json::parse(options.config), model.end_ids);
+  if (const std::string path = choice.path + "/generation_config.json"; file::exists(path)) {
+    const nlohmann::json generation = nlohmann::json::parse(file::read(path), nullptr, false);
+    if (generation.is_object()) add_end_ids(generation, model.end_ids);
+  }
+  if (!choice.tokenizer.empty()) return model;
+  // Nets of our own that read bytes are exported without a tokenizer: there is no file of others for it.
+  const bool bytes = !has_tokenizer(choice.path) && model.net->vocabulary() == byte_tokenizer()->vocabulary();
+  model.tokenizer = bytes ? byte_tokenizer() : open_tokenizer(choice.path);
+  return model;
+}
+
+}  // namespace
+
+TrainedModel open_trained(const ModelChoice& choice, const Registry& registry) {
+  const bool run = file::exists(choice.path + "/recipe.toml");
+  if (!run && !file::exists(choice.path + "/" + kHuggingFaceConfig))
+    throw Error(Code::usage, "there is no run '" + choice.path + "'", choice.path + "/recipe.toml",
+                "etude run METHOD trains one and names its directory; a folder of Hugging Face's has a config.json");
+  TrainedModel model = run ? open_run(choice, registry) : open_folder(choice);
+  if (!choice.tokenizer.empty()) model.tokenizer = open_tokenizer(choice.tokenizer);
+  return model;
+}
+
+}  // namespace etude::cli
