@@ -58,7 +58,7 @@ TEST_P(HuggingFaceTraining, ThreeStepsAreThoseOfTransformers) {
     std::vector<Tensor> values;
     for (const Parameter& p : parameters) values.push_back(p.value);
     Position at;
-    at.now.step = step;
+    at.now[Unit::steps] = static_cast<double>(step);
     adamw->step(at, torch::autograd::grad({loss}, values));
   }
 
