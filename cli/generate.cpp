@@ -25,34 +25,42 @@ struct Options {
 
 /// A text that is asked for.
 struct Wanted {
-  std::string prompt;
+  Prompt prompt;
   int64_t sample = 0;
 };
 
 std::vector<Wanted> wanted(const Options& o) {
-  std::vector<std::string> prompts = o.prompts;
-  if (!o.prompts_file.empty())
-    for (std::string& prompt : read_prompts(o.prompts_file)) prompts.push_back(std::move(prompt));
-  if (prompts.empty()) prompts = {"In the beginning"};
-  std::vector<Wanted> all;
-  for (const std::string& prompt : prompts) {
-    if (prompt.empty())
+  std::vector<Prompt> prompts;
+  for (const std::string& text : o.prompts) {
+    if (text.empty())
       throw Error(Code::usage, "the prompt is empty", "--prompt", "a model needs something to go on from");
-    for (int64_t sample = 0; sample < o.samples; ++sample) all.push_back({prompt, sample});
+    prompts.push_back({text});
   }
+  if (!o.prompts_file.empty())
+    for (Prompt& prompt : read_prompts(o.prompts_file)) prompts.push_back(std::move(prompt));
+  if (prompts.empty()) prompts = {{"In the beginning"}};
+  std::vector<Wanted> all;
+  for (const Prompt& prompt : prompts)
+    for (int64_t sample = 0; sample < o.samples; ++sample) all.push_back({prompt, sample});
   return all;
 }
 
 Request request_for(const Wanted& text, int64_t number, const Sampling& sampling, const TrainedModel& model) {
-  Request request{{}, sampling, number};
-  if (const auto begin = model.tokenizer->document_begin()) request.prompt.push_back(*begin);
-  for (const int32_t id : model.tokenizer->encode(text.prompt)) request.prompt.push_back(id);
+  Request request{text.prompt.ids, sampling, number};
+  if (request.prompt.empty()) {
+    if (const auto begin = model.tokenizer->document_begin()) request.prompt.push_back(*begin);
+    for (const int32_t id : model.tokenizer->encode(text.prompt.text)) request.prompt.push_back(id);
+  }
   request.sampling.end_ids = model.end_ids;
   return request;
 }
 
+std::string prompt_text(const Wanted& text, const Tokenizer& tokenizer) {
+  return text.prompt.ids.empty() ? text.prompt.text : tokenizer.decode(text.prompt.ids);
+}
+
 nlohmann::json as_json(const Wanted& text, const Result& result, const Tokenizer& tokenizer, const Sampling& sampling) {
-  nlohmann::json object{{"prompt", printable(text.prompt)},
+  nlohmann::json object{{"prompt", printable(prompt_text(text, tokenizer))},
                         {"sample", text.sample},
                         {"text", printable(result.text)},
                         {"ids", result.ids},
@@ -79,7 +87,7 @@ class Teller {
  public:
   Teller(const std::vector<Wanted>& texts, const TrainedModel& model, const Sampling& sampling, bool json)
       : texts_(texts), model_(model), sampling_(sampling), json_(json) {
-    if (streams()) std::cout << printable(texts_.front().prompt) << std::flush;
+    if (streams()) std::cout << printable(prompt_text(texts_.front(), *model_.tokenizer)) << std::flush;
   }
   bool token(const Drawn& drawn) {
     if (streams()) std::cout << printable(drawn.text) << std::flush;
@@ -108,7 +116,7 @@ class Teller {
       std::cout << as_json(text, result, *model_.tokenizer, sampling_).dump() << std::endl;
       return;
     }
-    if (!streams()) std::cout << printable(text.prompt + result.text);
+    if (!streams()) std::cout << printable(prompt_text(text, *model_.tokenizer) + result.text);
     std::cout << '\n';
     if (sampling_.log_probabilities) show_log_probabilities(result, *model_.tokenizer);
     if (!streams()) std::cout << std::endl;
@@ -180,7 +188,8 @@ void add_generate(CLI::App& app, Session& session) {
       ->required();
   command->add_option("--prompt", o->prompts, "how a text begins; may be given again  [In the beginning]")
       ->allow_extra_args(false);
-  command->add_option("--prompts", o->prompts_file, "file with a prompt a line, or JSON lines with \"prompt\"")
+  command
+      ->add_option("--prompts", o->prompts_file, "file with a prompt a line, or JSON lines with \"prompt\" or \"ids\"")
       ->check(not_empty());
   command->add_option("--samples", o->samples, "texts for each prompt")
       ->check(whole(1, 1000000))
@@ -189,7 +198,7 @@ void add_generate(CLI::App& app, Session& session) {
   command->add_option("--batch", o->batch, "texts that grow together; rounding aside, none depends on it")
       ->check(whole(1, 4096))
       ->capture_default_str();
-  command->add_option("--net", o->model.net, "which of the run's nets")->capture_default_str();
+  add_weights_choice(*command, o->model);
   command->add_option("--tokenizer", o->model.tokenizer, "bytes, or file or folder of another tokenizer than its own")
       ->check(not_empty());
   command->callback([&session, o] {

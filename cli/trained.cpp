@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "cli/commands.h"
 #include "etude/base/error.h"
 #include "etude/base/file.h"
 #include "etude/base/torch_pch.h"
@@ -13,26 +14,14 @@
 namespace etude::cli {
 namespace {
 
-/// The part of a recipe that is the net of that name.
-Part net_part(const Recipe& recipe, const std::string& name, const std::string& path) {
-  const auto found = recipe.options.net.find(name);
-  if (found == recipe.options.net.end()) {
-    std::vector<std::string> known;
-    for (const auto& [other, part] : recipe.options.net) known.push_back(other);
-    throw Error(Code::usage, "this run has no net '" + name + "'", path, did_you_mean(name, known));
-  }
-  Part part = found->second;
-  part.config.erase("role");
-  return part;
-}
-
 /// The trained weights of a run's net. Errors: Code::checkpoint.
-void fill_from_run(LanguageModel& net, const std::string& name, const std::string& run) {
+void fill_from_run(LanguageModel& net, const ModelChoice& choice) {
   const torch::NoGradGuard no_grad;
+  const std::string& run = choice.path;
   auto parameters = net.named_parameters();
-  const std::string prefix = name + "/";
+  const std::string prefix = choice.net + "/";
   size_t taken = 0;
-  for (const auto& [full, value] : trained_weights(run)) {
+  for (const auto& [full, value] : chosen_weights(choice)) {
     Tensor* const own = full.starts_with(prefix) ? parameters.find(full.substr(prefix.size())) : nullptr;
     if (!own) continue;
     if (own->sizes() != value.sizes())
@@ -56,7 +45,7 @@ TrainedModel open_run(const ModelChoice& choice, const Registry& registry) {
   TrainedModel model;
   model.net = std::dynamic_pointer_cast<LanguageModel>(registry.net(part).make(part));
   if (!model.net) throw Error(Code::usage, "the net '" + choice.net + "' makes no text", path);
-  fill_from_run(*model.net, choice.net, choice.path);
+  fill_from_run(*model.net, choice);
   if (choice.tokenizer.empty()) model.tokenizer = tokenizer_of_data(recipe.options.data);
   return model;
 }
@@ -67,13 +56,6 @@ void add_end_ids(const nlohmann::json& object, std::vector<int64_t>& ids) {
   if (found == object.end()) return;
   for (const nlohmann::json& id : found->is_array() ? *found : nlohmann::json::array({*found}))
     if (id.is_number_integer()) ids.push_back(id.get<int64_t>());
-}
-
-bool has_tokenizer(const std::string& folder) {
-  const std::vector<std::string> files = file::list(folder);
-  return std::any_of(files.begin(), files.end(), [](const std::string& name) {
-    return name == "tokenizer.json" || name == "vocab.txt" || name == "vocab.json" || name.ends_with(".model");
-  });
 }
 
 TrainedModel open_folder(const ModelChoice& choice) {
@@ -88,14 +70,45 @@ TrainedModel open_folder(const ModelChoice& choice) {
     const nlohmann::json generation = nlohmann::json::parse(file::read(path), nullptr, false);
     if (generation.is_object()) add_end_ids(generation, model.end_ids);
   }
-  if (!choice.tokenizer.empty()) return model;
-  // Nets of our own that read bytes are exported without a tokenizer: there is no file of others for it.
-  const bool bytes = !has_tokenizer(choice.path) && model.net->vocabulary() == byte_tokenizer()->vocabulary();
-  model.tokenizer = bytes ? byte_tokenizer() : open_tokenizer(choice.path);
+  if (choice.tokenizer.empty()) model.tokenizer = open_tokenizer(choice.path);
   return model;
 }
 
 }  // namespace
+
+void add_weights_choice(CLI::App& command, ModelChoice& choice) {
+  command.add_option("--net", choice.net, "which of the run's nets; NET@ema: its moving average, of a run --with ema")
+      ->capture_default_str();
+  command
+      .add_option("--average", choice.average,
+                  "the mean of so many of the run's newest checkpoints; see checkpoint.keep")
+      ->check(whole(1, 1000000));
+}
+
+Part net_part(const Recipe& recipe, const std::string& name, const std::string& path) {
+  const std::string own = name.substr(0, name.find('@'));
+  const auto found = recipe.options.net.find(own);
+  if (found == recipe.options.net.end()) {
+    std::vector<std::string> known;
+    for (const auto& [other, part] : recipe.options.net) known.push_back(other);
+    throw Error(Code::usage, "this run has no net '" + own + "'", path, did_you_mean(own, known));
+  }
+  Part part = found->second;
+  part.config.erase("role");
+  return part;
+}
+
+NamedTensors chosen_weights(const ModelChoice& choice) {
+  NamedTensors all = choice.average > 0 ? averaged_weights(choice.path, choice.average) : trained_weights(choice.path);
+  const bool is_there =
+      std::any_of(all.begin(), all.end(), [&](const auto& entry) { return entry.first.starts_with(choice.net + "/"); });
+  if (!is_there)
+    throw Error(Code::checkpoint, "there are no weights of '" + choice.net + "'", choice.path,
+                choice.net.find('@') == std::string::npos ? "--fresh trains the run again"
+                : choice.average > 0                      ? "--average is of the trained weights themselves"
+                                                          : "train with --with ema to have moving averages");
+  return all;
+}
 
 TrainedModel open_trained(const ModelChoice& choice, const Registry& registry) {
   const bool run = file::exists(choice.path + "/recipe.toml");

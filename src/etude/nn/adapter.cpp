@@ -191,6 +191,16 @@ double Adapter::flops_per_token() const {
   return all;
 }
 
+void merge_adapter(Net& net) {
+  const auto* has = dynamic_cast<const HasAdapter*>(&net);
+  if (!has) return;
+  const torch::NoGradGuard no_grad;
+  for (const Adapter::Layer& layer : has->adapter().layers()) {
+    layer.linear->weight.add_(layer.up_OR.mm(layer.down_RI), has->adapter().scale());
+    layer.up_OR.zero_();
+  }
+}
+
 void write_peft_adapter(const Net& net, const std::string& folder, const std::string& base, bool transposed) {
   const auto* has = dynamic_cast<const HasAdapter*>(&net);
   if (!has)

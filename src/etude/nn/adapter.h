@@ -15,6 +15,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -97,6 +98,10 @@ std::shared_ptr<Base> make_adapted(const AdapterOptions& options, const Argument
   if (!options.on()) return std::make_shared<Base>(arguments...);
   return std::make_shared<Adapted<Base>>(options, arguments...);
 }
+
+/// Adds the corrections to the weights and begins them anew with zeros: the net computes the same without them. A net
+/// without an adapter stays as it is.
+void merge_adapter(Net& net);
 
 /// Writes the net's adapter into a folder as PEFT does: adapter_config.json and adapter_model.safetensors, float32.
 /// `base`: folder or name of the net that it corrects; may be empty. `transposed`: whether that net keeps the weights

@@ -116,7 +116,14 @@ TEST(Adapter, AddsTheScaledProductToTheWeight) {
       const double scale = rslora ? 6 / std::sqrt(4.0) : 6.0 / 4;
       merged->linear(layer.name).weight += scale * layer.up_OR.mm(layer.down_RI);
     }
-    EXPECT_LT(distance(logits_of(*adapted, ids_of(23)), logits_of(*merged, ids_of(23))), 1e-12);
+    const Tensor expected = logits_of(*merged, ids_of(23));
+    EXPECT_LT(distance(logits_of(*adapted, ids_of(23)), expected), 1e-12);
+    merge_adapter(*adapted);
+    EXPECT_LT(distance(logits_of(*adapted, ids_of(23)), expected), 1e-12);
+    for (const Adapter::Layer& layer : adapter_of(*adapted).layers()) {
+      EXPECT_EQ(layer.up_OR.abs().max().item<double>(), 0);
+      EXPECT_LT(distance(layer.linear->weight, merged->linear(layer.name).weight), 1e-12);
+    }
   }
 }
 
