@@ -22,7 +22,7 @@ struct SentencepieceTraining {
   void fields(V& v) {
     v("model", model, one_of({"unigram", "bpe"}), "kind of model");
     v("vocab", vocab, within(8, 1'000'000), "tokens in the vocabulary, special tokens and bytes included");
-    v("coverage", coverage, within(0.5, 1), "share of the text's characters that become tokens by themselves");
+    v("coverage", coverage, within(0.98, 1), "share of the text's characters that become tokens by themselves");
     v("byte_fallback", byte_fallback, any(), "write other characters as bytes, so that every text survives");
     v("sentences", sentences, within(1, 100'000'000), "lines to train on at most, spread evenly over the text");
   }
