@@ -3,6 +3,7 @@
 
 #include "cli/commands.h"
 #include "cli/machine.h"
+#include "cli/tensor_groups.h"
 #include "etude/base/log.h"
 #include "etude/base/torch_pch.h"
 
@@ -17,44 +18,10 @@ struct Options {
   std::string out = "runs";
 };
 
-/// Parameters of the same place in different layers.
-struct ParameterGroup {
-  std::string name;  ///< layer numbers as '*'
-  std::vector<int64_t> shape;
-  int64_t count = 0, values = 0;
-};
-
-std::string without_numbers(const std::string& name) {
-  std::string out;
-  for (size_t begin = 0; begin <= name.size();) {
-    const size_t end = std::min(name.find('.', begin), name.size());
-    const std::string part = name.substr(begin, end - begin);
-    const bool digits = !part.empty() && part.find_first_not_of("0123456789") == std::string::npos;
-    out += (out.empty() ? "" : ".") + (digits ? "*" : part);
-    begin = end + 1;
-  }
-  return out;
-}
-
-std::vector<ParameterGroup> grouped(const std::vector<ParameterShape>& shapes) {
-  std::vector<ParameterGroup> groups;
-  for (const ParameterShape& p : shapes) {
-    int64_t values = 1;
-    for (const int64_t n : p.shape) values *= n;
-    const std::string name = without_numbers(p.name);
-    auto group =
-        std::find_if(groups.begin(), groups.end(), [&](const auto& g) { return g.name == name && g.shape == p.shape; });
-    if (group == groups.end()) group = groups.insert(groups.end(), {name, p.shape});
-    ++group->count;
-    group->values += values;
-  }
-  return groups;
-}
-
-std::string shape_text(const std::vector<int64_t>& shape) {
-  std::string text;
-  for (const int64_t n : shape) text += (text.empty() ? "" : ", ") + std::to_string(n);
-  return "[" + text + "]";
+std::vector<TensorGroup> grouped(const std::vector<ParameterShape>& shapes) {
+  TensorGroups groups;
+  for (const ParameterShape& p : shapes) groups.add(p.name, "", p.shape);
+  return groups.all();
 }
 
 /// What can be told without a step.
@@ -65,9 +32,9 @@ struct Estimate {
   double products_rate = 0;  ///< FLOP/s of a matrix product here
 };
 
-Estimate estimate(const Recipe& recipe, const TrainStage& stage, const std::vector<ParameterGroup>& groups) {
+Estimate estimate(const Recipe& recipe, const TrainStage& stage, const std::vector<TensorGroup>& groups) {
   Estimate e;
-  for (const ParameterGroup& g : groups) e.values += static_cast<double>(g.values);
+  for (const TensorGroup& g : groups) e.values += static_cast<double>(g.values);
   e.bytes = e.values * 16 * static_cast<double>(stage.replicas);
   if (!stage.evaluations.empty()) {
     const Batch batch = stage.evaluations.front().batch(0);
@@ -97,24 +64,21 @@ std::string too_large(const Estimate& e) {
   return "";
 }
 
-nlohmann::json to_json(const Recipe& recipe, const std::vector<ParameterGroup>& groups, const Estimate& e,
+nlohmann::json to_json(const Recipe& recipe, const std::vector<TensorGroup>& groups, const Estimate& e,
                        const std::string& directory) {
   nlohmann::json shapes = nlohmann::json::array();
-  for (const ParameterGroup& g : groups)
+  for (const TensorGroup& g : groups)
     shapes.push_back({{"name", g.name}, {"shape", g.shape}, {"count", g.count}, {"values", g.values}});
   return {{"recipe_hash", recipe.hash()},        {"parameters", e.values},    {"parameter_shapes", shapes},
           {"replicas", recipe.options.replicas}, {"flops_per_step", e.flops}, {"directory", directory},
           {"finished", is_finished(directory)},  {"measured", false}};
 }
 
-void tell_size(const Recipe& recipe, const std::vector<ParameterGroup>& groups, const Estimate& e) {
+void tell_size(const Recipe& recipe, const std::vector<TensorGroup>& groups, const Estimate& e) {
   std::cout << "\nparameters  " << human_count(e.values);
   if (recipe.options.replicas > 1) std::cout << " in each of " << recipe.options.replicas << " replicas";
   std::cout << '\n';
-  for (const ParameterGroup& g : groups)
-    std::cout << "  " << padded(g.name, 52) << ' '
-              << padded((g.count > 1 ? std::to_string(g.count) + " x " : "") + shape_text(g.shape), 18) << ' '
-              << human_count(static_cast<double>(g.values)) << '\n';
+  for (const TensorGroup& g : groups) std::cout << "  " << group_line(g) << '\n';
 }
 
 void check(const Options& o, const Session& session) {
@@ -124,7 +88,7 @@ void check(const Options& o, const Session& session) {
   at::set_num_threads(static_cast<int>(recipe.options.threads));
   const TrainStage stage = make_stage(recipe, session.registry);
   const std::string plan = describe(stage);
-  const std::vector<ParameterGroup> groups = grouped(parameter_shapes(stage));
+  const std::vector<TensorGroup> groups = grouped(parameter_shapes(stage));
   const Estimate e = estimate(recipe, stage, groups);
   const std::string directory = run_directory(recipe, o.out), problem = too_large(e);
   nlohmann::json json = to_json(recipe, groups, e, directory);
