@@ -169,16 +169,6 @@ TensorSource source(const WeightPlace& place, const std::string& theirs, const T
   return made;
 }
 
-/// A weight, and what an adapter adds to it.
-Tensor with_correction(const Tensor& weight, const std::string& name, const Net& net) {
-  const auto* adapted = dynamic_cast<const HasAdapter*>(&net);
-  if (!adapted) return weight;
-  const torch::NoGradGuard no_grad;
-  for (const Adapter::Layer& layer : adapted->adapter().layers())
-    if (layer.name + ".weight" == name) return weight + adapted->adapter().scale() * at::mm(layer.up_OR, layer.down_RI);
-  return weight;
-}
-
 }  // namespace
 
 std::vector<WeightPlace> weight_places(const HuggingFaceConfig& config) {
@@ -248,10 +238,10 @@ void load_weights(const HuggingFaceConfig& config, const TensorReader& from, Net
 std::vector<TensorSource> weights_to_write(const HuggingFaceConfig& config, const Net& net, const TensorReader* loaded,
                                            WeightType type) {
   const auto parameters = net.named_parameters();
-  const auto own = [&](const std::string& name) {
+  const auto own = [&](const std::string& name) -> const Tensor& {
     const Tensor* const found = parameters.find(name);
     ETUDE_CHECK(found, "the net has the parameters that the config describes");
-    return with_correction(*found, name, net);
+    return *found;
   };
   std::vector<TensorSource> all;
   if (!loaded) {

@@ -69,10 +69,10 @@ void load_weights(const HuggingFaceConfig& config, const TensorReader& from, Net
 
 /// How weights are written.
 enum class WeightType { as_loaded, float32, bfloat16, float16 };
-/// The tensors of a net's checkpoint, to be written by write_tensors(). With `loaded`, the checkpoint that it began
-/// from: in its order, under its names, what has its value still to the bit as it lies there (unless another type is
-/// asked for), and the buffers. What a low-rank adapter adds is in the weights. as_loaded without `loaded` is float32.
-/// `net` and `loaded` must outlive the result.
+/// The tensors of a net's checkpoint, to be written by write_tensors(), without those of an adapter (merge_adapter()
+/// puts it into the weights). With `loaded`, the checkpoint that it began from: in its order, under its names, what has
+/// its value still to the bit as it lies there (unless another type is asked for), and the buffers. as_loaded without
+/// `loaded` is float32. `net` and `loaded` must outlive the result.
 std::vector<TensorSource> weights_to_write(const HuggingFaceConfig& config, const Net& net, const TensorReader* loaded,
                                            WeightType type);
 
