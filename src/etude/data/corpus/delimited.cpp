@@ -61,7 +61,7 @@ class Rows {
 
   template <class Keep>
   bool row(const Keep& keep) {
-    if (!begun_) skip_mark();
+    if (!begun_) begin();
     line_ = next_line_;
     size_ = 0;
     columns_ = 0;
@@ -120,15 +120,23 @@ class Rows {
                  "a quote within a cell is written twice, and the cell stands in quotes");
   }
 
-  void skip_mark() {
+  /// Reads what a byte order mark would take, and leaves one out.
+  void begin() {
     begun_ = true;
     static constexpr std::string_view kMark = "\xef\xbb\xbf";
-    if (peek() == 0xef && piece_.substr(at_).starts_with(kMark)) at_ += kMark.size();
+    while (first_.size() < kMark.size()) {
+      const std::string_view more = bytes_->next();
+      if (more.empty()) break;
+      first_ += more;
+    }
+    piece_ = first_;
+    if (piece_.starts_with(kMark)) at_ = kMark.size();
   }
 
   std::unique_ptr<Bytes> bytes_;
   char delimiter_;
   size_t most_;
+  std::string first_;  ///< holds the first piece
   std::string_view piece_;
   size_t at_ = 0, size_ = 0;
   int64_t line_ = 1, next_line_ = 1, columns_ = 0;
