@@ -1,6 +1,10 @@
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
@@ -67,25 +71,49 @@ void check_destination(const Options& o) {
                   "choose another folder: --force replaces exported models only");
 }
 
-/// Fills a folder aside and puts it in its place: whoever looks sees the old one, the new one or, for a moment, none.
+/// Where a folder's export is written aside, and where the folder that it replaces waits until it is there.
+struct Aside {
+  std::string parent, name, mark;
+  explicit Aside(const std::string& to) {
+    const std::filesystem::path path = std::filesystem::path(to + "/").lexically_normal().parent_path();
+    parent = path.has_parent_path() ? path.parent_path().string() : ".";
+    name = path.filename().string();
+    mark = name + file::kTemporary;
+  }
+  std::string place() const { return parent + "/" + name; }
+  std::string made() const { return parent + "/" + mark + std::to_string(getpid()) + "-new"; }
+  std::string before() const { return parent + "/" + mark + std::to_string(getpid()) + "-old"; }
+
+  /// What exports that died left: the folder that was to be replaced comes back where there is no new one.
+  void tidy() const {
+    for (const std::string& one : file::list(parent)) {
+      if (!one.starts_with(mark)) continue;
+      const int process = std::atoi(one.c_str() + mark.size());
+      if (process <= 0 || kill(process, 0) == 0 || errno != ESRCH) continue;
+      if (one.ends_with("-old") && !file::exists(place()))
+        file::rename_durably(parent + "/" + one, place());
+      else
+        file::remove_all(parent + "/" + one);
+    }
+  }
+};
+
+/// Fills a folder aside and puts it in its place: what is found there is the old one, the new one or, for a moment,
+/// none; never a part of one.
 void write_folder(const std::string& to, const std::function<void(const std::string&)>& fill) {
-  std::string name = to;
-  while (name.size() > 1 && name.back() == '/') name.pop_back();
-  const std::string mark = file::kTemporary + std::to_string(getpid());
-  const std::string aside = name + mark + "-new", before = name + mark + "-old";
-  file::remove_all(aside);
-  file::make_directories(aside);
+  const Aside aside(to);
+  file::make_directories(aside.made());
   try {
-    fill(aside);
+    fill(aside.made());
   } catch (...) {
-    file::remove_all(aside);
+    file::remove_all(aside.made());
     throw;
   }
-  file::sync_directory(aside);
-  const bool replaces = file::exists(name);
-  if (replaces) file::rename_durably(name, before);
-  file::rename_durably(aside, name);
-  if (replaces) file::remove_all(before);
+  file::sync_directory(aside.made());
+  const bool replaces = file::exists(aside.place());
+  if (replaces) file::rename_durably(aside.place(), aside.before());
+  file::rename_durably(aside.made(), aside.place());
+  if (replaces) file::remove_all(aside.before());
 }
 
 /// The table of a run's net.
@@ -170,6 +198,7 @@ void write_weights(const std::string& folder, const Options& o, WeightType type)
 
 void export_run(const Options& o, const Session& session) {
   const Part part = part_of(o.model, session.registry);
+  Aside(o.to).tidy();
   check_destination(o);
   const WeightType type = weight_types().at(o.dtype);
   if (o.format == "safetensors") {

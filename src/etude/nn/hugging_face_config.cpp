@@ -394,8 +394,24 @@ HuggingFaceConfig hugging_face_config(const Gpt2Options& o) {
              {"bos_token_id", nullptr}});
 }
 
+namespace {
+
+/// A decoder that reads longer rows than its config says. The frequencies are said anew, as a scaling that does not
+/// name the original length means the longest row.
+void prolong(Json& json, const DecoderOptions& o) {
+  const auto said = json.find("max_position_embeddings");
+  if (said == json.end() || !said->is_number_integer() || said->get<int64_t>() >= o.length) return;
+  *said = o.length;
+  json.erase("rope_parameters");
+  json["rope_theta"] = o.rope_theta;
+  json["rope_scaling"] = rope_scaling_json(o.rope_scaling);
+}
+
+}  // namespace
+
 std::string to_config_json(const HuggingFaceConfig& config, const HuggingFaceNotes& notes) {
   Json json = Json::parse(config.text);
+  if (const auto* decoder = std::get_if<DecoderOptions>(&config.options)) prolong(json, *decoder);
   const char* key = json.contains("dtype") ? "dtype" : "torch_dtype";
   json[key] = notes.dtype;
   if (!json.contains("eos_token_id"))

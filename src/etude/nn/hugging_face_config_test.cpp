@@ -104,6 +104,19 @@ TEST(HuggingFaceConfig, NotesAreWrittenBesideWhatWasThere) {
   EXPECT_TRUE(json(llama(""), {"float16"})["eos_token_id"].is_null());
 }
 
+TEST(HuggingFaceConfig, LongerRowsThanBeforeAreSaid) {
+  const std::string before = llama(
+      R"("max_position_embeddings": 64, "rope_parameters": {"rope_type": "llama3", "rope_theta": 500.0, "factor": 8.0,)"
+      R"("low_freq_factor": 1.0, "high_freq_factor": 4.0})");
+  HuggingFaceConfig config = parsed(before);
+  std::get<DecoderOptions>(config.options).length = 100;
+  const DecoderOptions after = decoder(to_config_json(config, {"float32"}));
+  EXPECT_TRUE(same_options(after, std::get<DecoderOptions>(config.options)));
+  EXPECT_EQ(after.rope_scaling.get<Llama3RopeScaling>()->original_length, 64);
+  std::get<DecoderOptions>(config.options).length = 10;
+  EXPECT_EQ(decoder(to_config_json(config, {"float32"})).length, 64);
+}
+
 struct HostileConfig {
   std::string text, message, hint;
 };
