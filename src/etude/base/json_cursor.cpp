@@ -54,6 +54,8 @@ char escaped(char c) {
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
+bool is_part_of_number(char c) { return is_digit(c) || c == '.' || c == '-' || c == '+' || c == 'e' || c == 'E'; }
+
 /// Whether all of it is a number as JSON writes it.
 bool is_number(std::string_view text) {
   size_t i = 0;
@@ -119,10 +121,15 @@ void JsonCursor::require(char c) {
   ++at_;
 }
 
-size_t JsonCursor::end_of_text() const {
+std::pair<size_t, bool> JsonCursor::end_of_text() const {
   size_t end = at_ + 1;
-  while (end < text_.size() && text_[end] != '"') end += text_[end] == '\\' ? 2 : 1;
-  return end;
+  bool plain = true;
+  for (; end < text_.size() && text_[end] != '"'; ++end) {
+    const auto c = static_cast<unsigned char>(text_[end]);
+    plain = plain && c >= 0x20 && c < 0x80 && c != '\\';
+    if (c == '\\') ++end;
+  }
+  return {end, plain};
 }
 
 uint32_t JsonCursor::hexadecimal(size_t at) {
@@ -134,12 +141,18 @@ uint32_t JsonCursor::hexadecimal(size_t at) {
 
 std::string JsonCursor::text() {
   if (next() != '"') misplaced();
-  const size_t end = end_of_text();
+  const auto [end, plain] = end_of_text();
   if (end >= text_.size()) no_json();
   const std::string_view raw = text_.substr(at_ + 1, end - at_ - 1);
-  if (!valid_utf8(raw)) refuse(what_ + " is not UTF-8 in the text at byte " + std::to_string(at_));
+  if (!plain && !valid_utf8(raw)) refuse(what_ + " is not UTF-8 in the text at byte " + std::to_string(at_));
+  std::string out = plain ? std::string(raw) : unescaped(end);
+  at_ = end + 1;
+  return out;
+}
+
+std::string JsonCursor::unescaped(size_t end) {
   std::string out;
-  out.reserve(raw.size());
+  out.reserve(end - at_);
   for (size_t i = at_ + 1; i < end; ++i) {
     const char c = text_[i];
     if (static_cast<unsigned char>(c) < 0x20) no_json();
@@ -162,25 +175,25 @@ std::string JsonCursor::text() {
       append_utf8(out, point);
     }
   }
-  at_ = end + 1;
   return out;
 }
 
 std::string_view JsonCursor::number() const {
-  const size_t end = text_.find_first_not_of("0123456789+-.eE", at_);
-  return text_.substr(at_, end == std::string_view::npos ? end : end - at_);
+  size_t end = at_;
+  while (end < text_.size() && is_part_of_number(text_[end])) ++end;
+  return text_.substr(at_, end - at_);
 }
 
 uint64_t JsonCursor::count() {
   const char c = next();
   if (!is_digit(c) && c != '-') misplaced();
   const std::string_view digits = number();
-  if (!is_number(digits)) no_json();
-  if (c == '-') refuse("the negative number " + shortened(digits));
   uint64_t value = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-  if (error != std::errc() || end != digits.data() + digits.size()) {
-    refuse("the number " + shortened(digits) + " is no count");
+  const bool whole = error == std::errc() && end == digits.data() + digits.size();
+  if (!whole || (c == '0' && digits.size() > 1)) {
+    if (!is_number(digits)) no_json();
+    refuse(c == '-' ? "the negative number " + shortened(digits) : "the number " + shortened(digits) + " is no count");
   }
   at_ += digits.size();
   return value;

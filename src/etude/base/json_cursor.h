@@ -7,6 +7,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace etude {
 
@@ -54,7 +55,9 @@ class JsonCursor {
   bool goes_on(char end);
   void require(char c);
   uint32_t hexadecimal(size_t at);
-  size_t end_of_text() const;
+  /// Where the text that begins here ends, and whether it stands for itself: ASCII without escapes.
+  std::pair<size_t, bool> end_of_text() const;
+  std::string unescaped(size_t end);
   std::string_view number() const;
   void skip_word(std::string_view word);
   /// Says what stands here, where it does not belong.

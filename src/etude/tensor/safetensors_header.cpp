@@ -59,6 +59,31 @@ uint64_t unpack(std::string_view packed, size_t& at) {
   }
 }
 
+/// So that numbers compare as names do.
+uint64_t first_bytes(std::string_view name) {
+  uint64_t bytes = 0;
+  std::memcpy(&bytes, name.data(), std::min<size_t>(name.size(), 8));
+  return __builtin_bswap64(bytes);
+}
+
+std::optional<uint64_t> bytes_of(uint64_t bits, const std::vector<int64_t>& shape) {
+  // The product without zeros must fit as well: strides are made of it.
+  uint64_t strides = std::max<uint64_t>(bits / 8, 1);
+  bool empty = false;
+  for (const int64_t n : shape) {
+    const uint64_t side = std::max<uint64_t>(static_cast<uint64_t>(n), 1);
+    empty = empty || n == 0;
+    if (n < 0 || __builtin_mul_overflow(strides, side, &strides) ||
+        strides > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) {
+      return std::nullopt;
+    }
+  }
+  if (empty) return 0;
+  if (bits >= 8) return strides;
+  if (__builtin_mul_overflow(strides, bits, &bits) || bits % 8 != 0) return std::nullopt;
+  return bits / 8;
+}
+
 /// Where the header lies in a file.
 std::string_view header_text(std::string_view bytes, const std::string& file) {
   const auto bad = [&](const std::string& what) {
@@ -85,21 +110,7 @@ unsigned safetensors_bits(std::string_view dtype) {
 }
 
 std::optional<uint64_t> safetensors_bytes(std::string_view dtype, const std::vector<int64_t>& shape) {
-  // The product without zeros must fit as well: strides are made of it.
-  uint64_t bits = safetensors_bits(dtype), strides = std::max<uint64_t>(bits / 8, 1);
-  bool empty = false;
-  for (const int64_t n : shape) {
-    const uint64_t side = std::max<uint64_t>(static_cast<uint64_t>(n), 1);
-    empty = empty || n == 0;
-    if (n < 0 || __builtin_mul_overflow(strides, side, &strides) ||
-        strides > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) {
-      return std::nullopt;
-    }
-  }
-  if (empty) return 0;
-  if (bits >= 8) return strides;
-  if (__builtin_mul_overflow(strides, bits, &bits) || bits % 8 != 0) return std::nullopt;
-  return bits / 8;
+  return bytes_of(safetensors_bits(dtype), shape);
 }
 
 /// Takes the header apart and checks it.
@@ -160,9 +171,9 @@ class SafetensorsHeader::Reader {
 
   void read_entry() {
     const Dtype* dtype = nullptr;
-    std::vector<uint64_t> offsets;
     bool had_dtype = false, had_shape = false, had_offsets = false;
     shape_.clear();
+    offsets_.clear();
     cursor_.table([&](const std::string& field) {
       if (field == "dtype") {
         once(had_dtype, field);
@@ -171,48 +182,54 @@ class SafetensorsHeader::Reader {
         if (!dtype) throw bad("unknown dtype '" + shortened(text) + "'", place_);
       } else if (field == "shape") {
         once(had_shape, field);
-        cursor_.list([&] { add(shape_, kMostDimensions, "more than " + std::to_string(kMostDimensions) + " sides"); });
+        cursor_.list([&] { shape_.push_back(side()); });
       } else if (field == "data_offsets") {
         once(had_offsets, field);
-        cursor_.list([&] { add(offsets, 2, "more than two offsets"); });
+        cursor_.list([&] {
+          if (offsets_.size() == 2) throw bad("a list is too long: more than two offsets", place_);
+          offsets_.push_back(cursor_.count());
+        });
       } else {
         throw bad("an entry has no field '" + shortened(field) + "'", place_);
       }
     });
     if (!had_dtype || !had_shape || !had_offsets) throw bad("an entry needs dtype, shape and data_offsets", place_);
-    check_size(*dtype, offsets);
-    keep(*dtype, offsets);
+    check_size(*dtype);
+    keep(*dtype);
   }
 
-  void add(std::vector<uint64_t>& list, size_t most, const std::string& otherwise) {
-    list.push_back(cursor_.count());
-    if (list.size() > most) throw bad("a list is too long: " + otherwise, place_);
-  }
-
-  void check_size(const Dtype& dtype, const std::vector<uint64_t>& offsets) const {
-    if (offsets.size() != 2) throw bad("data_offsets needs two numbers", place_);
-    if (offsets[0] > offsets[1]) throw bad("the offsets run backwards", place_);
-    if (offsets[1] > data_size_) {
-      throw bad("the data ends at byte " + std::to_string(offsets[1]) + " of " + std::to_string(data_size_), place_);
+  int64_t side() {
+    if (shape_.size() == kMostDimensions) {
+      throw bad("a list is too long: more than " + std::to_string(kMostDimensions) + " sides", place_);
     }
-    const std::vector<int64_t> sides(shape_.begin(), shape_.end());
-    const std::optional<uint64_t> size = safetensors_bytes(dtype.name, sides);
+    const uint64_t side = cursor_.count();
+    if (side > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) throw bad("the shape is too large", place_);
+    return static_cast<int64_t>(side);
+  }
+
+  void check_size(const Dtype& dtype) const {
+    if (offsets_.size() != 2) throw bad("data_offsets needs two numbers", place_);
+    const uint64_t begin = offsets_[0], end = offsets_[1];
+    if (begin > end) throw bad("the offsets run backwards", place_);
+    if (end > data_size_) {
+      throw bad("the data ends at byte " + std::to_string(end) + " of " + std::to_string(data_size_), place_);
+    }
+    const std::optional<uint64_t> size = bytes_of(dtype.bits, shape_);
     if (!size) throw bad("the shape is too large or no whole number of bytes", place_);
-    if (*size != offsets[1] - offsets[0]) {
-      throw bad("the shape needs " + std::to_string(*size) + " bytes, the offsets give " +
-                    std::to_string(offsets[1] - offsets[0]),
+    if (*size != end - begin) {
+      throw bad("the shape needs " + std::to_string(*size) + " bytes, the offsets give " + std::to_string(end - begin),
                 place_);
     }
   }
 
-  void keep(const Dtype& dtype, const std::vector<uint64_t>& offsets) {
+  void keep(const Dtype& dtype) {
     std::string& packed = header_.packed_;
     const auto name = static_cast<uint32_t>(packed.size());
     packed += *place_;
     const auto shape = static_cast<uint32_t>(packed.size());
-    for (const uint64_t side : shape_) pack(packed, side);
-    header_.records_.push_back({offsets[0], offsets[1], name, shape - name, shape, static_cast<uint8_t>(shape_.size()),
-                                static_cast<uint8_t>(&dtype - kDtypes)});
+    for (const int64_t side : shape_) pack(packed, static_cast<uint64_t>(side));
+    header_.records_.push_back({offsets_[0], offsets_[1], name, shape - name, shape,
+                                static_cast<uint8_t>(shape_.size()), static_cast<uint8_t>(&dtype - kDtypes)});
   }
 
   void sort_by_place() const {
@@ -225,14 +242,23 @@ class SafetensorsHeader::Reader {
   }
 
   void check_names() const {
-    std::vector<uint32_t>& order = header_.by_name_;
-    order.resize(header_.records_.size());
-    std::iota(order.begin(), order.end(), 0U);
-    const auto name = [&](uint32_t i) { return header_.name(header_.records_[i]); };
-    std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return name(a) < name(b); });
-    const auto twice =
-        std::adjacent_find(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return name(a) == name(b); });
-    if (twice != order.end()) throw bad("the key stands twice in the header", std::string(name(*twice)));
+    // Sorted by the first eight bytes first, which decide mostly and lie together in memory.
+    struct Key {
+      uint64_t first;
+      uint32_t record;
+    };
+    const auto name = [&](const Key& key) { return header_.name(header_.records_[key.record]); };
+    std::vector<Key> keys;
+    keys.reserve(header_.records_.size());
+    for (uint32_t i = 0; i < header_.records_.size(); ++i)
+      keys.push_back({first_bytes(header_.name(header_.records_[i])), i});
+    std::sort(keys.begin(), keys.end(),
+              [&](const Key& a, const Key& b) { return a.first != b.first ? a.first < b.first : name(a) < name(b); });
+    const auto twice = std::adjacent_find(
+        keys.begin(), keys.end(), [&](const Key& a, const Key& b) { return a.first == b.first && name(a) == name(b); });
+    if (twice != keys.end()) throw bad("the key stands twice in the header", std::string(name(*twice)));
+    header_.by_name_.reserve(keys.size());
+    for (const Key& key : keys) header_.by_name_.push_back(key.record);
   }
 
   /// The data must be covered from its first byte to its last. Required: sorted by place.
@@ -251,7 +277,8 @@ class SafetensorsHeader::Reader {
   const std::string& file_;
   SafetensorsHeader& header_;
   std::optional<std::string> place_;  ///< the tensor that is read
-  std::vector<uint64_t> shape_;
+  std::vector<int64_t> shape_;        ///< and its fields
+  std::vector<uint64_t> offsets_;
   bool had_metadata_ = false;
 };
 

@@ -99,7 +99,8 @@ class IndexReader {
       index_.shards.push_back(shard);
     }
     for (auto& [name, shard] : index_.tensors) shard = place[shard];
-    std::sort(index_.tensors.begin(), index_.tensors.end());
+    std::sort(index_.tensors.begin(), index_.tensors.end(),
+              [](const auto& a, const auto& b) { return a.first < b.first; });
     const auto twice = std::adjacent_find(index_.tensors.begin(), index_.tensors.end(),
                                           [](const auto& a, const auto& b) { return a.first == b.first; });
     if (twice != index_.tensors.end()) throw bad("the key stands twice in weight_map", twice->first);
