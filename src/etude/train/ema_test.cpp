@@ -265,7 +265,7 @@ TEST(Variants, MakeWholeNets) {
                        {"model/narrow", value(2, torch::kBFloat16)},
                        {"model/a.mean", value(3)},
                        {"other/a.weight", value(4)},
-                       {"mode/x", value(5)}};
+                       {"model2/x", value(5)}};
   add_variants(nets, {{"variant/ema/model.a.weight", value(10)}, {"variant/ema/model.narrow", value(20)}});
   ASSERT_EQ(nets.size(), 8U);
   EXPECT_EQ(named(nets, "model@ema/a.weight")[0].item<double>(), 10);
