@@ -34,6 +34,7 @@ void add_eject(CLI::App& app, Session& session);
 void add_generate(CLI::App& app, Session& session);
 void add_report(CLI::App& app, Session& session);
 void add_doctor(CLI::App& app, Session& session);
+void add_completion(CLI::App& app, Session& session);
 void add_version(CLI::App& app, Session& session);
 
 inline constexpr const char* kVersion = "0.1";

@@ -139,7 +139,7 @@ int run(int argc, char** argv) {
   register_frame(session.registry);
   register_methods(session.registry);
   for (const auto& add : {add_list, add_show, add_run, add_compare, add_train, add_eject, add_check, add_generate,
-                          add_report, add_doctor, add_version})
+                          add_report, add_doctor, add_completion, add_version})
     add(app, session);
   if (argc == 1) {
     std::cout << app.help();
