@@ -207,9 +207,11 @@ class Line {
 
   std::vector<Candidate> options() const {
     std::vector<Candidate> all;
+    std::set<std::string> seen;  // --help is there on every level
     for (const CLI::App* app : levels())
       for (const CLI::Option* option : app->get_options())
-        for (const std::string& name : option->get_lnames()) all.push_back({"--" + name, option->get_description()});
+        for (const std::string& name : option->get_lnames())
+          if (seen.insert(name).second) all.push_back({"--" + name, option->get_description()});
     return all;
   }
 

@@ -109,12 +109,9 @@ void add_completion(CLI::App& app, Session& session) {
 
   // Asked by the scripts; in no help.
   auto* asked = app.add_subcommand("complete", "candidates for the last of the words behind --")->group("");
-  asked->allow_extras();
-  asked->callback([&app, &session] {
-    const auto& all = session.arguments;
-    const auto dashes = std::find(all.begin(), all.end(), "--");
-    tell(complete(app, session.registry, {dashes == all.end() ? dashes : dashes + 1, all.end()}));
-  });
+  auto words = std::make_shared<std::vector<std::string>>();
+  asked->add_option("words", *words, "of the command line, the last one being completed");
+  asked->callback([&app, &session, words] { tell(complete(app, session.registry, *words)); });
 }
 
 }  // namespace etude::cli

@@ -102,7 +102,6 @@ only 'etude run noloco --data o' other.txt
 only 'etude rnu nol' ''
 only 'etude run nothing net.' ''
 only 'etude train missing.toml net.' ''
-run complete
-[ "$status" = 0 ] && [ "$out" = words ] || fail "complete without words: $status, $out $err"
+expect 0 compare complete
 "$etude" --help | grep -q ' complete ' && fail "the hidden command is in the help"
 finish
