@@ -50,7 +50,9 @@ class Meter {
     if (text.content.bytes >= kShown) line_ = std::make_unique<LiveLine>();
   }
   void show(int64_t read, int64_t tokens) {
-    if (!line_) return;
+    constexpr int64_t kOften = int64_t{1} << 20;
+    if (!line_ || read - shown_ < kOften) return;
+    shown_ = read;
     const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - begin_;
     const auto megabytes = [](int64_t bytes) { return rounded_number(static_cast<double>(bytes) / 1e6, 4); };
     line_->show("tokens of " + text_.source.path + ": " + megabytes(read) + " of " + megabytes(text_.content.bytes) +
@@ -64,6 +66,7 @@ class Meter {
  private:
   const FoundText& text_;
   std::unique_ptr<LiveLine> line_;
+  int64_t shown_ = 0;
   std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
 
