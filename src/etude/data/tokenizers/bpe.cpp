@@ -73,19 +73,21 @@ void BpeModel::add_merge(std::string_view left, std::string_view right, const st
   if (!prefix.empty() && tail.substr(0, prefix.size()) == prefix) tail.remove_prefix(prefix.size());
   std::string made(left);
   made += tail;
-  for (const std::string_view token : {left, right, std::string_view(made)}) {
-    if (table_.id(token) != kNoToken) continue;
+  const int32_t ids[] = {table_.id(left), table_.id(right), table_.id(made)};
+  for (size_t i = 0; i < 3; ++i) {
+    if (ids[i] != kNoToken) continue;
+    const std::string_view missing = i == 0 ? left : i == 1 ? right : std::string_view(made);
     throw Error(Code::data,
-                "the merge of " + shown(left) + " and " + shown(right) + " needs the token " + shown(token) +
+                "the merge of " + shown(left) + " and " + shown(right) + " needs the token " + shown(missing) +
                     ", which is not in the vocabulary",
                 where, "do vocabulary and merges belong together?");
   }
   merges_reach_over_words_ = merges_reach_over_words_ || reaches_over_words(made);
   if ((count_ + 1) * 4 > merges_.size() * 3) resize(merges_.size() * 2);
-  const uint64_t pair = pair_of(table_.id(left), table_.id(right));
+  const uint64_t pair = pair_of(ids[0], ids[1]);
   Merge& merge = merges_[slot(pair)];
   if (merge.pair == kNoPair) ++count_;
-  merge = {pair, next_rank_++, table_.id(made)};
+  merge = {pair, next_rank_++, ids[2]};
 }
 
 bool BpeModel::keeps_words_apart() const {

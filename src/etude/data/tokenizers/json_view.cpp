@@ -3,6 +3,7 @@
 #include <charconv>
 #include <cstring>
 #include <limits>
+#include <unordered_map>
 
 #include "etude/base/text.h"
 #include "etude/data/tokenizers/unicode.h"
@@ -13,6 +14,8 @@ struct JsonView::Source {
   std::string_view text;
   std::string name;
   std::string where(size_t at) const;
+  /// Where large values end, once looked for: members are found one by one in the same object.
+  mutable std::unordered_map<const char*, size_t> large;
 };
 
 namespace {
@@ -278,7 +281,7 @@ std::string JsonView::Source::where(size_t at) const {
 
 JsonView JsonView::parse(std::string_view text, const std::string& name) {
   if (text.substr(0, 3) == "\xef\xbb\xbf") text.remove_prefix(3);
-  auto source = std::make_shared<Source>(Source{text, name});
+  auto source = std::make_shared<Source>(Source{text, name, {}});
   Checker checker(text, [&](size_t at) { return source->where(at); });
   return JsonView(checker.document(), source);
 }
@@ -371,13 +374,32 @@ void JsonView::each_element(std::string_view what, const std::function<void(Json
   }
 }
 
+size_t JsonView::count_elements(std::string_view what) const {
+  size_t count = 0;
+  each_element(what, [&](const JsonView&) { ++count; });
+  return count;
+}
+
 std::optional<JsonView> JsonView::find(std::string_view key) const {
+  if (!is_table()) fail(wrong_type("the value", "an object", type_name()));
+  constexpr size_t kLarge = 4096;
   std::optional<JsonView> found;
-  each_member("the value", [&](std::string_view name, JsonView value) {
-    if (name != key) return;
-    if (found) value.fail("the key '" + printable(key) + "' stands twice");
-    found = value;
-  });
+  std::string buffer;
+  for (size_t at = skip_blanks(raw_, 1); raw_[at] != '}';) {
+    const size_t key_end = end_of_string(raw_, at);
+    const JsonView name(raw_.substr(at, key_end - at), source_);
+    const size_t begin = skip_blanks(raw_, skip_blanks(raw_, key_end) + 1);
+    const auto known = source_->large.find(raw_.data() + begin);
+    const size_t size = known != source_->large.end() ? known->second : end_of_value(raw_, begin) - begin;
+    if (known == source_->large.end() && size > kLarge) source_->large.emplace(raw_.data() + begin, size);
+    if (name.as_string("key", buffer) == key) {
+      const JsonView value(raw_.substr(begin, size), source_);
+      if (found) value.fail("the key '" + printable(key) + "' stands twice");
+      found = value;
+    }
+    at = skip_blanks(raw_, begin + size);
+    if (raw_[at] == ',') at = skip_blanks(raw_, at + 1);
+  }
   if (found && found->is_null()) return std::nullopt;
   return found;
 }

@@ -44,8 +44,9 @@ class JsonView {
   /// The member of that name. Errors: Code::data if it is missing.
   JsonView at(std::string_view key) const;
 
-  std::string_view raw() const { return raw_; }  ///< the value as it was written
-  std::string where() const;                     ///< "tokenizer.json:12:3"
+  size_t count_elements(std::string_view what) const;  ///< of a list
+  std::string_view raw() const { return raw_; }        ///< the value as it was written
+  std::string where() const;                           ///< "tokenizer.json:12:3"
   [[noreturn]] void fail(std::string what, std::string hint = {}) const;
 
  private:

@@ -158,7 +158,7 @@ void check_rules(std::string_view rules, const std::string& where) {
   };
   for (size_t at = 0; at < units; ++at) {
     const uint32_t value = unit(at);
-    if (value >> 31) continue;  // a leaf: checked where it is reached
+    if (value >> 31 && at > 0) continue;  // a leaf, checked where it is reached; the root is used whatever it is
     const size_t child = at ^ static_cast<size_t>((value >> 10) << ((value & (1u << 9)) >> 6));
     if ((child | 0xFF) >= units) return fail("the table of the normalization rules points outside of itself");
     const bool has_leaf = (value >> 8) & 1;

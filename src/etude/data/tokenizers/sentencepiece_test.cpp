@@ -91,6 +91,8 @@ struct Hostile {
 std::vector<Hostile> hostile_models() {
   std::vector<uint32_t> far(256, 0);
   far[0] = 0x7FFFFC00 | 1u << 9;  // an offset far beyond the array
+  std::vector<uint32_t> leaf(256, 0);
+  leaf[0] = ~0u;
   std::vector<uint32_t> outside(256, 0);
   outside[0] = 1u << 8;  // a value at unit 0 ^ 0, that is itself: 256
   return {
@@ -128,6 +130,8 @@ std::vector<Hostile> hostile_models() {
       {"rules_far", kPieces + normalizer(rules(far, std::string_view("\0", 1))), "outside of itself",
        "normalizer_spec"},
       {"rules_outside", kPieces + normalizer(rules(outside, std::string_view("\0", 1))), "outside of their texts",
+       "normalizer_spec"},
+      {"rules_root", kPieces + normalizer(rules(leaf, std::string_view("\0", 1))), "outside of itself",
        "normalizer_spec"},
       {"denormalizer", kPieces + field(5, field(2, "ab")), "rules are cut off", "denormalizer_spec"},
   };

@@ -1,5 +1,6 @@
 #include "etude/data/tokenizers/token_model.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "etude/base/text.h"
@@ -91,6 +92,7 @@ std::unique_ptr<TokenModel> read_bpe(const JsonView& json, bool bytes) {
   }
   const JsonView vocabulary = json.at("vocab"), merges = json.at("merges");
   auto model = std::make_unique<BpeModel>(read_vocabulary(vocabulary), std::move(options), json.where());
+  model->reserve(merges.count_elements("merges"));
   std::string first, second;
   merges.each_element("merges", [&](JsonView merge) {
     try {
@@ -166,6 +168,12 @@ bool reaches_over_words(std::string_view token) {
 TokenTable read_vocabulary(const JsonView& json) {
   TokenTable table;
   const int64_t limit = id_limit(json.raw());
+  size_t tokens = 0, bytes = 0;
+  json.each_member("vocab", [&](std::string_view token, const JsonView&) {
+    ++tokens;
+    bytes += token.size();
+  });
+  table.reserve(tokens, bytes);
   json.each_member("vocab", [&](std::string_view token, JsonView id) {
     add_token(table, token, id.as_int(token), limit, [&] { return id.where(); });
   });
@@ -177,6 +185,7 @@ TokenTable read_vocabulary_lines(std::string_view content, const std::string& na
   int64_t line = 0;
   const auto place = [&] { return name + ":" + std::to_string(line); };
   if (content.substr(0, 3) == "\xef\xbb\xbf") content.remove_prefix(3);
+  table.reserve(static_cast<size_t>(std::count(content.begin(), content.end(), '\n')) + 1, content.size());
   while (!content.empty()) {
     const size_t end = std::min(content.find('\n'), content.size());
     std::string_view token = content.substr(0, end);

@@ -27,52 +27,88 @@ uint64_t hash_bytes(std::string_view bytes) {
 }
 
 void TokenTable::reserve(size_t tokens, size_t bytes) {
-  entries_.reserve(tokens);
-  by_id_.reserve(tokens);
   bytes_.reserve(bytes);
+  ends_.reserve(tokens + 1);
+  size_t slots = 64;
+  while (slots * 3 < tokens * 4) slots *= 2;
+  if (slots > slots_.size()) resize(slots);
 }
 
 TokenTable::Added TokenTable::add(std::string_view token, int32_t id) {
   if (has(id)) return Added::id_is_taken;
-  if ((entries_.size() + 1) * 4 > slots_.size() * 3) grow();
+  if ((static_cast<size_t>(tokens_) + 1) * 4 > slots_.size() * 3) resize(std::max<size_t>(64, slots_.size() * 2));
   const size_t at = slot(token);
-  if (slots_[at] != kNoToken) return Added::token_is_there;
-  slots_[at] = static_cast<int32_t>(entries_.size());
-  if (static_cast<size_t>(id) >= by_id_.size()) by_id_.resize(static_cast<size_t>(id) + 1, kNoToken);
-  by_id_[static_cast<size_t>(id)] = static_cast<int32_t>(entries_.size());
-  entries_.push_back({bytes_.size(), static_cast<uint32_t>(token.size()), id});
+  if (slots_[at] != kFree) return Added::token_is_there;
+  const auto index = static_cast<size_t>(tokens_);
+  if (by_id_.empty() && id != tokens_) {  // ids no longer count up
+    for (int32_t i = 0; i < tokens_; ++i) ids_.push_back(i);
+    by_id_ = ids_;
+  }
+  if (id != tokens_ || !by_id_.empty()) {
+    ids_.push_back(id);
+    if (static_cast<size_t>(id) >= by_id_.size()) by_id_.resize(static_cast<size_t>(id) + 1, kNoToken);
+    by_id_[static_cast<size_t>(id)] = static_cast<int32_t>(index);
+  }
+  slots_[at] = slot_value(index, hash_bytes(token));
   bytes_ += token;
+  ends_.push_back(static_cast<uint32_t>(bytes_.size()));
   ++tokens_;
   next_id_ = std::max(next_id_, int64_t{id} + 1);
   longest_ = std::max(longest_, token.size());
   return Added::new_token;
 }
 
+uint32_t TokenTable::slot_value(size_t index, uint64_t hash) const {
+  return static_cast<uint32_t>(index | (hash >> 32) << index_bits_);
+}
+
 size_t TokenTable::slot(std::string_view token) const {
+  const uint64_t hash = hash_bytes(token);
+  const uint32_t index_mask = (uint32_t{1} << index_bits_) - 1, tag = slot_value(0, hash);
   const size_t mask = slots_.size() - 1;
-  size_t at = hash_bytes(token) & mask;
-  while (slots_[at] != kNoToken && text(entries_[static_cast<size_t>(slots_[at])]) != token) at = (at + 1) & mask;
+  for (size_t at = hash & mask;; at = (at + 1) & mask) {
+    const uint32_t value = slots_[at];
+    if (value == kFree) return at;
+    if ((value & ~index_mask) == tag && text(value & index_mask) == token) return at;
+  }
+}
+
+size_t TokenTable::free_slot(uint64_t hash) const {
+  const size_t mask = slots_.size() - 1;
+  size_t at = hash & mask;
+  while (slots_[at] != kFree) at = (at + 1) & mask;
   return at;
 }
 
-void TokenTable::grow() {
-  slots_.assign(std::max<size_t>(64, slots_.size() * 2), kNoToken);
-  for (size_t i = 0; i < entries_.size(); ++i) slots_[slot(text(entries_[i]))] = static_cast<int32_t>(i);
+/// Indices have fewer values than slots, so that none looks like a free slot.
+void TokenTable::resize(size_t slots) {
+  slots_ = {};
+  slots_.assign(slots, kFree);
+  for (index_bits_ = 0; size_t{1} << index_bits_ < slots;) ++index_bits_;
+  for (size_t i = 0; i < static_cast<size_t>(tokens_); ++i) {
+    const uint64_t hash = hash_bytes(text(i));
+    slots_[free_slot(hash)] = slot_value(i, hash);
+  }
 }
 
 int32_t TokenTable::id(std::string_view token) const {
   if (slots_.empty()) return kNoToken;
-  const int32_t entry = slots_[slot(token)];
-  return entry == kNoToken ? kNoToken : entries_[static_cast<size_t>(entry)].id;
+  const uint32_t value = slots_[slot(token)];
+  if (value == kFree) return kNoToken;
+  const uint32_t index = value & ((uint32_t{1} << index_bits_) - 1);
+  return by_id_.empty() ? static_cast<int32_t>(index) : ids_[index];
 }
 
-bool TokenTable::has(int64_t id) const {
-  return id >= 0 && id < static_cast<int64_t>(by_id_.size()) && by_id_[static_cast<size_t>(id)] != kNoToken;
+int64_t TokenTable::index_of(int64_t id) const {
+  if (by_id_.empty()) return id >= 0 && id < tokens_ ? id : -1;
+  return id >= 0 && id < static_cast<int64_t>(by_id_.size()) ? by_id_[static_cast<size_t>(id)] : -1;
 }
+
+bool TokenTable::has(int64_t id) const { return index_of(id) >= 0; }
 
 std::string_view TokenTable::token(int64_t id) const {
-  if (!has(id)) return {};
-  return text(entries_[static_cast<size_t>(by_id_[static_cast<size_t>(id)])]);
+  const int64_t index = index_of(id);
+  return index < 0 ? std::string_view() : text(static_cast<size_t>(index));
 }
 
 }  // namespace etude

@@ -16,8 +16,10 @@ uint64_t hash_bytes(std::string_view bytes);
 class TokenTable {
  public:
   enum class Added { new_token, token_is_there, id_is_taken };
-  /// Required: 0 <= id < 2^31 - 1. Nothing changes unless the result is new_token.
+  /// Required: 0 <= id < 2^31 - 1, and all tokens together take less than 4 GiB. Nothing changes unless the result is
+  /// new_token.
   Added add(std::string_view token, int32_t id);
+  /// Memory for so many tokens of so many bytes in all: what is added then needs no more.
   void reserve(size_t tokens, size_t bytes);
 
   int32_t id(std::string_view token) const;    ///< kNoToken if there is none
@@ -28,19 +30,23 @@ class TokenTable {
   size_t longest() const { return longest_; }  ///< bytes
 
  private:
-  struct Entry {
-    uint64_t begin;
-    uint32_t size;
-    int32_t id;
-  };
+  /// Of a slot: which token, and some bits of its hash, so that few others are looked at.
+  static constexpr uint32_t kFree = ~uint32_t{0};
   size_t slot(std::string_view token) const;
-  void grow();
-  std::string_view text(const Entry& entry) const { return std::string_view(bytes_).substr(entry.begin, entry.size); }
+  size_t free_slot(uint64_t hash) const;
+  void resize(size_t slots);
+  uint32_t slot_value(size_t index, uint64_t hash) const;
+  std::string_view text(size_t index) const {
+    return std::string_view(bytes_).substr(ends_[index], ends_[index + 1] - ends_[index]);
+  }
+  int64_t index_of(int64_t id) const;
 
   std::string bytes_;
-  std::vector<Entry> entries_;  // by order of adding
-  std::vector<int32_t> by_id_;  // index of the entry
-  std::vector<int32_t> slots_;  // open addressing: index of the entry
+  std::vector<uint32_t> ends_{0};  // of the tokens in the order of adding, behind where the first begins
+  std::vector<int32_t> ids_;       // of those tokens, and
+  std::vector<int32_t> by_id_;     // their places by id; both empty as long as ids count up from 0
+  std::vector<uint32_t> slots_;    // open addressing
+  int index_bits_ = 0;
   int64_t tokens_ = 0, next_id_ = 0;
   size_t longest_ = 0;
 };
