@@ -209,8 +209,7 @@ TEST(RData, HostileBytesAreRefused) {
   std::string deep_attributes;
   for (int i = 0; i < 10000; ++i) deep_attributes += big32(2 | kAttributes);
   body(deep_attributes, "values are nested more than 200 deep");
-  body(alternative("compact_intseq", reals({1e18, 1, 1})),
-       "a sequence of 1e18 numbers from 1 is too long");
+  body(alternative("compact_intseq", reals({1e18, 1, 1})), "a sequence of 1e18 numbers from 1 is too long");
   body(alternative("compact_intseq", reals({-1, 1, 1})), "is too long");
   body(alternative("compact_intseq", reals({std::nan(""), 1, 1})), "is too long");
   body(alternative("compact_intseq", reals({10, 2147483640, 1})), "a sequence leaves the range of integers");
