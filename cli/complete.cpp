@@ -340,8 +340,8 @@ class Line {
   std::optional<Recipe> recipe(const std::string& profile) const {
     if (positionals_.empty()) return std::nullopt;
     std::string what = positionals_.front();
-    if (file::is_directory(what)) what += "/recipe.toml";
-    const bool is_run = what != positionals_.front();
+    const bool is_run = file::exists(what + "/recipe.toml");
+    if (is_run) what += "/recipe.toml";
     RecipeChoice choice;
     choice.what = what;
     choice.profile = is_run ? "" : profile;

@@ -86,7 +86,7 @@ shows 'etude run noloco learner.0.optimizer.kind=' adam sgd
 only 'etude run noloco data.path=builtin:' web
 only 'etude run noloco with.1.kind=da' ''
 shows 'etude run noloco --with ema with.1.' with.1.decay= with.1.warmup=
-only 'etude run noloco stop=40 net.model.ro' net.model.role=
+shows 'etude run noloco stop=40 net.model.ro' net.model.role=
 
 # Files and folders.
 mkdir -p 'runs/noloco-noloco/abc-s0' 'my texts' recipes
