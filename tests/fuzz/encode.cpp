@@ -35,7 +35,7 @@ void check(const Subject& subject, std::string_view text) {
   const std::string decoded = subject.tokenizer->decode({found.ids.begin(), found.ids.end()});
   const bool has_special = text.find("<|") != std::string_view::npos;
   if (subject.lossless && !has_special && decoded != text) abort();
-  planted(subject.lossless && found.ids.size() == 7 && found.ids[0] == found.ids[6] && found.ids[1] == found.ids[5]);
+  planted(subject.lossless && found.ids.size() > 2 && found.ids[0] == found.ids[1] && found.ids[1] == found.ids[2]);
 }
 
 }  // namespace

@@ -10,7 +10,7 @@
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   try {
     const auto tokenizer = etude::parse_vocabulary_txt({reinterpret_cast<const char*>(data), size}, "fuzz");
-    planted(tokenizer->token(1).size() == 13);
+    planted(tokenizer->token(1).size() > 12);
     const std::vector<int32_t> ids = tokenizer->encode("Hello, wörld! e\u0301 中文 \xff");
     for (const int32_t id : ids) {
       if (id < 0 || id >= tokenizer->vocabulary()) abort();
