@@ -35,13 +35,13 @@ void add_globals(CLI::App& app, Session& session, Globals& globals) {
   });
 }
 
-/// The first argument that is no option: what was meant as a command.
-std::string command_word(int argc, char** argv) {
+/// The first argument that is no option, what was meant as a command; or the one `after` so many others.
+std::string command_word(int argc, char** argv, int after = 0) {
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
     if (word == "--inject")
       ++i;
-    else if (!word.starts_with("-"))
+    else if (!word.starts_with("-") && after-- == 0)
       return word;
   }
   return "";
@@ -89,6 +89,18 @@ Error usage_error(const CLI::App& app, const CLI::ParseError& error, int argc, c
   const std::string help = command ? place + " --help shows its options" : "etude --help shows commands and options";
   if (!command && !word.empty())
     return Error(Code::usage, "there is no command '" + word + "'", place, did_you_mean(word, commands, help));
+  if (command && !command->get_subcommands([](const CLI::App*) { return true; }).empty()) {
+    commands.clear();
+    const std::string part = command_word(argc, argv, 1);
+    for (const CLI::App* one : command->get_subcommands([](const CLI::App*) { return true; })) {
+      commands.push_back(one->get_name());
+      const std::vector<std::string> own = option_names(*one);
+      options.insert(options.end(), own.begin(), own.end());
+    }
+    if (part.empty()) return Error(Code::usage, "no part of '" + word + "' is given", place, help);
+    if (std::find(commands.begin(), commands.end(), part) == commands.end())
+      return Error(Code::usage, "there is no '" + word + " " + part + "'", place, did_you_mean(part, commands, help));
+  }
   if (command) {
     const std::vector<std::string> own = option_names(*command);
     options.insert(options.end(), own.begin(), own.end());
@@ -138,8 +150,8 @@ int run(int argc, char** argv) {
   add_globals(app, session, globals);
   register_frame(session.registry);
   register_methods(session.registry);
-  for (const auto& add : {add_list, add_show, add_run, add_compare, add_train, add_eject, add_check, add_generate,
-                          add_report, add_doctor, add_completion, add_version})
+  for (const auto& add : {add_list, add_show, add_run, add_compare, add_train, add_eject, add_check, add_inspect,
+                          add_generate, add_export, add_report, add_data, add_doctor, add_completion, add_version})
     add(app, session);
   if (argc == 1) {
     std::cout << app.help();
