@@ -288,7 +288,9 @@ TextSource find_texts(const std::string& path) {
   TextSource source{path, {}, {}};
   if (path.starts_with(kBuiltin)) {
     source.builtin = path.substr(kBuiltin.size());
-    builtin_text(source.builtin);
+    const std::vector<DataCard> sets = data_sets();
+    const auto is_it = [&](const DataCard& set) { return set.name == source.builtin; };
+    if (std::none_of(sets.begin(), sets.end(), is_it)) builtin_text(source.builtin);  // says which there are
     return source;
   }
   if (path.starts_with(kSet)) {

@@ -33,6 +33,13 @@ TEST(CorpusDelimited, QuotesAndLineEndsByHand) {
   EXPECT_EQ(reader->empty(), 1);
 }
 
+TEST(CorpusDelimited, AByteOrderMarkIsNoPartOfAName) {
+  for (size_t piece = 1; piece < 5; ++piece) {
+    EXPECT_EQ(cells("\xef\xbb\xbftext\nx\n", "text", ',', piece), (std::vector<std::string>{"x"})) << piece;
+  }
+  EXPECT_EQ(cells("\xef\xbb\xbf\"text\"\nx\n", "text"), (std::vector<std::string>{"x"}));
+}
+
 TEST(CorpusDelimited, TabsAndOneColumn) {
   EXPECT_EQ(cells("id\ttext\n1\ta, b\n2\t\"c\td\"\n", "text", '\t'), (std::vector<std::string>{"a, b", "c\td"}));
   EXPECT_EQ(cells("text\none\n\ntwo\n", "text"), (std::vector<std::string>{"one", "two"}));
