@@ -38,6 +38,15 @@ std::vector<double> values(const Tensor& logits_V) {
   return copy_V;
 }
 
+/// The token that a request takes after `drawn` others.
+int64_t next_token(const Request& request, int64_t drawn, const std::vector<double>& logits_V) {
+  if (request.sampling.temperature == 0) return likeliest(logits_V);
+  std::vector<double> filtered_V = logits_V;
+  filter(filtered_V, request.sampling);
+  const Key key{static_cast<uint64_t>(request.sampling.seed), Purpose::sample, drawn, request.number};
+  return draw(filtered_V, Rng(key).uniform());
+}
+
 }  // namespace
 
 std::string_view ending_name(Ending ending) {
@@ -220,39 +229,34 @@ void Generator::accept(size_t slot, const Tensor& logits) {
   Sequence& sequence = *slots_[slot];
   const Sampling& sampling = sequence.sampling();
   Result& result = sequence.result;
-  std::vector<double> logits_V = values(logits);
+  const std::vector<double> logits_V = values(logits);
   const double log_sum = log_normaliser(logits_V);
   const auto log_probability = [&](int64_t id) { return logits_V[static_cast<size_t>(id)] - log_sum; };
   if (sampling.likeliest > 0) {
     auto& likely = result.likeliest.emplace_back();
     for (const int64_t id : largest(logits_V, sampling.likeliest)) likely.push_back({id, log_probability(id)});
   }
-  const auto drawn = static_cast<int64_t>(result.ids.size());
-  int64_t id = likeliest(logits_V);
-  if (sampling.temperature > 0) {
-    std::vector<double> filtered_V = logits_V;
-    filter(filtered_V, sampling);
-    const Key key{static_cast<uint64_t>(sampling.seed), Purpose::sample, drawn, sequence.request.number};
-    id = draw(filtered_V, Rng(key).uniform());
-  }
+  const int64_t id = next_token(sequence.request, static_cast<int64_t>(result.ids.size()), logits_V);
   sequence.ids.push_back(id);
   sequence.text.push(id);
   result.ids.push_back(id);
   if (sampling.log_probabilities) result.log_probabilities.push_back(log_probability(id));
-  const bool closes = (sampling.document_end && id == document_end_) ||
-                      std::find(sampling.end_ids.begin(), sampling.end_ids.end(), id) != sampling.end_ids.end();
-  std::optional<Ending> ending;
-  if (closes)
-    ending = Ending::document_end;
-  else if (sequence.text.stopped())
-    ending = Ending::stop;
-  else if (drawn + 1 == sampling.tokens)
-    ending = Ending::length;
-  else if (!sampling.slide && sequence.window_length() > net_.longest())
-    ending = Ending::room;
+  const std::optional<Ending> ending = ending_after(sequence, id);
   if (ending) sequence.text.finish();
   tell({result.ticket, id, log_probability(id), sequence.text.take()});
   if (ending) end(slot, *ending);
+}
+
+/// Why a sequence ends with the token that was just drawn, if it does.
+std::optional<Ending> Generator::ending_after(const Sequence& sequence, int64_t id) const {
+  const Sampling& sampling = sequence.sampling();
+  const std::vector<int64_t>& ends = sampling.end_ids;
+  const bool closes = sampling.document_end && id == document_end_;
+  if (closes || std::find(ends.begin(), ends.end(), id) != ends.end()) return Ending::document_end;
+  if (sequence.text.stopped()) return Ending::stop;
+  if (static_cast<int64_t>(sequence.result.ids.size()) == sampling.tokens) return Ending::length;
+  if (!sampling.slide && sequence.window_length() > net_.longest()) return Ending::room;
+  return std::nullopt;
 }
 
 void Generator::tell(const Drawn& drawn) {

@@ -99,6 +99,7 @@ class Generator {
   Tensor read(size_t slot, Sequence& sequence);
   Tensor read_and_score(size_t slot, Sequence& sequence);
   void accept(size_t slot, const Tensor& logits_V);
+  std::optional<Ending> ending_after(const Sequence& sequence, int64_t id) const;
   void end(size_t slot, Ending ending);
   void tell(const Drawn& drawn);
 
