@@ -38,18 +38,34 @@ CLI::Validator not_empty() {
                         "");
 }
 
+void add_own_data(CLI::App& command, OwnData& own) {
+  command.add_option("--data", own.path, "file or folder of texts, or set:NAME: short for data.path=...")
+      ->check(not_empty());
+  command
+      .add_option("--tokenizer", own.tokenizer,
+                  "bytes, a tokenizer.json, .model or vocab.txt, or its folder: short for data.tokenizer=...")
+      ->check(not_empty());
+}
+
+std::vector<std::string> overrides_of(const OwnData& own) {
+  std::vector<std::string> overrides;
+  if (!own.path.empty()) overrides.push_back("data.path=" + to_toml_value(Config(own.path)));
+  if (own.tokenizer == "bytes") overrides.push_back("data.tokenizer={kind = \"bytes\"}");
+  if (!own.tokenizer.empty() && own.tokenizer != "bytes")
+    overrides.push_back("data.tokenizer={kind = \"file\", path = " + to_toml_value(Config(own.tokenizer)) + "}");
+  return overrides;
+}
+
 void add_choice(CLI::App& command, RecipeChoice& choice) {
   command.add_option("overrides", choice.overrides, "key=value of the recipe, for example learner.0.clip=0.5");
-  command.add_option("--data", choice.data, "text file, or folder of .txt files: short for data.path=...")
-      ->check(not_empty());
+  add_own_data(command, choice.own);
   command.add_option("--with", choice.with, "a technique more, by its kind; its options: with.N.key=value")
       ->allow_extra_args(false);
 }
 
-/// The overrides with what --data and --with stand for; those that the user wrote come last.
+/// The overrides with what --data, --tokenizer and --with stand for; those that the user wrote come last.
 Recipe chosen_recipe(const RecipeChoice& choice, const Registry& registry) {
-  std::vector<std::string> all;
-  if (!choice.data.empty()) all.push_back("data.path=" + to_toml_value(Config(choice.data)));
+  std::vector<std::string> all = overrides_of(choice.own);
   if (!choice.with.empty()) {
     std::vector<std::string> known;
     for (const auto& [kind, maker] : registry.techniques()) known.push_back(kind);

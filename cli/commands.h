@@ -30,10 +30,10 @@ void add_run(CLI::App& app, Session& session);
 void add_train(CLI::App& app, Session& session);
 void add_compare(CLI::App& app, Session& session);
 void add_check(CLI::App& app, Session& session);
-void add_inspect(CLI::App& app, Session& session);
 void add_eject(CLI::App& app, Session& session);
 void add_generate(CLI::App& app, Session& session);
 void add_export(CLI::App& app, Session& session);
+void add_inspect(CLI::App& app, Session& session);
 void add_report(CLI::App& app, Session& session);
 void add_data(CLI::App& app, Session& session);
 void add_doctor(CLI::App& app, Session& session);
@@ -112,12 +112,22 @@ CLI::Validator whole(int64_t low, int64_t high);
 CLI::Validator number(double low, double high);
 CLI::Validator not_empty();
 
+/// A user's text and tokenizer in place of the recipe's.
+struct OwnData {
+  std::string path, tokenizer;
+};
+/// Declares --data and --tokenizer.
+void add_own_data(CLI::App& command, OwnData& own);
+/// What they stand for.
+std::vector<std::string> overrides_of(const OwnData& own);
+
 /// What names a recipe on the command line.
 struct RecipeChoice {
-  std::string what, profile, data;
+  std::string what, profile;
+  OwnData own;
   std::vector<std::string> overrides, with;
 };
-/// Declares data, with and overrides.
+/// Declares what chooses data, with and overrides.
 void add_choice(CLI::App& command, RecipeChoice& choice);
 /// Errors: those of find_recipe(); Code::usage for an unknown technique.
 Recipe chosen_recipe(const RecipeChoice& choice, const Registry& registry);

@@ -26,6 +26,7 @@ struct Options {
   std::string method, profile = "small", out = "runs", arms;
   int64_t seeds = 0, jobs = 0;
   std::vector<std::string> overrides;
+  OwnData own;
   bool plan = false, fresh = false, record = false;
 };
 
@@ -357,6 +358,7 @@ void add_compare(CLI::App& app, Session& session) {
                           "  etude compare noloco --plan\n"
                           "  etude compare noloco\n"
                           "  etude compare noloco --arms noloco,none --profile smoke --seeds 2\n"
+                          "  etude compare noloco --data my_texts/ --out my_runs\n"
                           "  etude compare noloco --arms noloco@straggler,diloco@straggler --plan\n"
                           "Finished runs are kept; the same command trains what is missing. ARM@EXPERIMENT\n"
                           "runs as several ranks under conditions that the method's claims name, one such\n"
@@ -364,6 +366,7 @@ void add_compare(CLI::App& app, Session& session) {
   auto o = std::make_shared<Options>();
   command->add_option("method", o->method, "slug of the method")->required();
   command->add_option("overrides", o->overrides, "key=value for the recipes of all arms");
+  add_own_data(*command, o->own);
   command->add_option("--profile", o->profile, "size: smoke, small, full")->capture_default_str();
   command
       ->add_option("--seeds", o->seeds,
@@ -380,6 +383,8 @@ void add_compare(CLI::App& app, Session& session) {
     if (const auto joining = joining_from_environment())
       throw Error(Code::usage, "a comparison can't be one of several ranks (" + joining->starter + ")", "command line",
                   "etude compare in one process; its runs are processes of their own");
+    const std::vector<std::string> own = overrides_of(o->own);
+    o->overrides.insert(o->overrides.begin(), own.begin(), own.end());
     session.status = Comparison(*o, session).run();
   });
 }
