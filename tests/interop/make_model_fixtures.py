@@ -20,7 +20,8 @@ import transformers
 from safetensors.torch import save_file
 
 VOCAB, DIM, LAYERS, LENGTH = 80, 32, 2, 96
-TRAIN = {"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.1}
+# eps is large enough that gradients which are zero but for rounding (those of GPT-2's biases of keys) move nothing.
+TRAIN = {"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-5, "weight_decay": 0.1}
 
 COMMON = dict(vocab_size=VOCAB, hidden_size=DIM, num_hidden_layers=LAYERS, num_attention_heads=4,
               num_key_value_heads=2, intermediate_size=40, max_position_embeddings=LENGTH,
