@@ -162,8 +162,8 @@ TEST_F(HuggingFaceRuns, GoOnBitForBit) {
 TEST_F(HuggingFaceRuns, NoticeThatTheWeightsHaveChanged) {
   const Outcome begun = run_for(recipe(), 2);
   const auto data = nlohmann::json::parse(file::read(begun.directory + "/data.json"));
-  EXPECT_EQ(data["net model"]["sha256"], checkpoint_hash(folder_.at("model")));
-  EXPECT_EQ(data["net model"]["origin"], folder_.at("model"));
+  EXPECT_EQ(data.at("net model").at("sha256"), checkpoint_hash(folder_.at("model")));
+  EXPECT_EQ(data.at("net model").at("origin"), folder_.at("model"));
   write_model(2);
   expect_error([&] { run_recipe(recipe(), registry_, settings_); }, Code::data,
                "the weights that a net begins from have changed", "model", "--fresh");
