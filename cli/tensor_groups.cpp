@@ -41,7 +41,7 @@ void TensorGroups::add(const std::string& name, const std::string& dtype, const 
 std::string group_line(const TensorGroup& group, int width) {
   const std::string shape = (group.count > 1 ? std::to_string(group.count) + " x " : "") + shape_text(group.shape);
   return padded(shortened(group.name), width) + ' ' + padded(shape, 18) + ' ' +
-         (group.dtype.empty() ? "" : padded(group.dtype, 8) + ' ') + human_count(static_cast<double>(group.values));
+         (group.dtype.empty() ? "" : padded(group.dtype, 12) + ' ') + human_count(static_cast<double>(group.values));
 }
 
 }  // namespace etude::cli

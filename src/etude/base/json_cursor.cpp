@@ -83,10 +83,12 @@ bool is_number(std::string_view text) {
 }  // namespace
 
 std::string shortened(std::string_view text) {
-  if (text.size() <= kShown) return printable(text);
-  size_t end = kShown;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
-  return printable(text.substr(0, end)) + "...";
+  size_t end = std::min(text.size(), kShown);
+  while (end < text.size() && end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  std::string out = printable(text.substr(0, end));
+  std::replace_if(
+      out.begin(), out.end(), [](char c) { return c == '\n' || c == '\t'; }, '?');
+  return end < text.size() ? out + "..." : out;
 }
 
 JsonCursor::JsonCursor(std::string_view text, std::string what, std::function<void(const std::string&)> refuse)

@@ -71,7 +71,7 @@ class JsonCursor {
   size_t at_ = 0;
 };
 
-/// For messages: printable, and no longer than a line can hold.
+/// For messages: printable, on one line, and no longer than that can hold.
 std::string shortened(std::string_view text);
 
 }  // namespace etude

@@ -131,9 +131,7 @@ TEST(JsonCursor, DepthIsBounded) {
 }
 
 TEST(JsonCursor, MessagesAreShort) {
-  EXPECT_EQ(shortened("a\x01\xff"
-                      "b"),
-            "a??b");
+  EXPECT_EQ(shortened("a\x01\xff.\n\tc"), "a??.??c");
   EXPECT_EQ(shortened(std::string(80, 'x')), std::string(80, 'x'));
   EXPECT_EQ(shortened(std::string(79, 'x') + "éé"), std::string(79, 'x') + "...");
 }

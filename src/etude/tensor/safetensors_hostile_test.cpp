@@ -93,7 +93,7 @@ std::vector<Hostile> hostile_files() {
       {"types", one("F31", "[2]", "[0,2]", "12"), "unknown dtype 'F31'", "t"},
       {"types", one("", "[2]", "[0,2]", "12"), "unknown dtype ''", "t"},
       {"types", one("f32", "[0]", "[0,0]"), "unknown dtype 'f32'", "t"},
-      {"types", one("F32\\n\\u001b[31m", "[0]", "[0,0]"), "unknown dtype 'F32\n?[31m'", "t"},
+      {"types", one("F32\\n\\u001b[31m", "[0]", "[0,0]"), "unknown dtype 'F32??[31m'", "t"},
       {"types", one("F4", "[3]", "[0,2]", "12"), "no whole number of bytes", "t"},
       {"sizes", one("F32", "[2]", "[0,2]", "12"), "needs 8 bytes, the offsets give 2", "t"},
       {"sizes", one("U8", "[]", "[0,2]", "12"), "needs 1 bytes, the offsets give 2", "t"},
