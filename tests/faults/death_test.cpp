@@ -186,7 +186,7 @@ TEST(FailingDisk, SaysWhatWasNotSavedAndSavesTheNextTime) {
   const TrainStage stage = stage_with_saves();
   bool failed = false;
   around.interrupted = [&] {
-    if (!failed) file::inject({4, file::Injection::Fault::enospc});  // within the save that follows step 3
+    if (!failed) file::inject({6, file::Injection::Fault::enospc});  // within the save that follows step 3
     failed = true;
     return false;
   };
