@@ -28,7 +28,8 @@ void read_lines(std::string_view bytes, size_t piece) {
 
 /// Another parser must take what this one takes, and the other way round.
 void compare(std::string_view bytes) {
-  if (find_fault(bytes).offset >= 0) return;
+  // The other one passes over a byte order mark, which here is taken off before a line is looked at.
+  if (find_fault(bytes).offset >= 0 || bytes.starts_with("\xEF\xBB\xBF")) return;
   bool taken = true;
   try {
     corpus::json_field(bytes, "a.b", "fuzz");
