@@ -33,8 +33,9 @@ void fill_from_run(LanguageModel& net, const ModelChoice& choice) {
     throw Error(Code::checkpoint, "the run's weights are not those of its recipe", run, "--fresh trains it again");
 }
 
-/// The tokenizer of a run's texts; bytes where its data are of a kind that says nothing about it.
-std::shared_ptr<Tokenizer> tokenizer_of_data(const Part& data) {
+/// The tokenizer of a run's texts: the copy that it keeps, else what its data say; bytes where they say nothing.
+std::shared_ptr<Tokenizer> tokenizer_of_run(const std::string& run, const Part& data) {
+  if (const std::string kept = run + "/" + kTokenizerFolder; file::exists(kept)) return open_tokenizer(kept);
   return data.kind() == "text" ? tokenizer_of(Registry::read_part<TextOptions>(data, "data text")) : byte_tokenizer();
 }
 
@@ -46,7 +47,7 @@ TrainedModel open_run(const ModelChoice& choice, const Registry& registry) {
   model.net = std::dynamic_pointer_cast<LanguageModel>(registry.net(part).make(part));
   if (!model.net) throw Error(Code::usage, "the net '" + choice.net + "' makes no text", path);
   fill_from_run(*model.net, choice);
-  if (choice.tokenizer.empty()) model.tokenizer = tokenizer_of_data(recipe.options.data);
+  if (choice.tokenizer.empty()) model.tokenizer = tokenizer_of_run(choice.path, recipe.options.data);
   return model;
 }
 

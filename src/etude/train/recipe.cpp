@@ -185,8 +185,9 @@ TrainStage make_stage(const Recipe& recipe, const Registry& registry) {
   stage.checkpoint = {o.checkpoint.every, o.checkpoint.keep, o.checkpoint.milestones};
   stage.learners = o.learner;
   const DataPair data = registry.data(o.data).make(o.data);
-  const auto* text = dynamic_cast<const TextDataset*>(data.train.get());
-  const int64_t tokens = text ? text->tokenizer().vocabulary() : 0;
+  if (const auto text = std::dynamic_pointer_cast<const TextDataset>(data.train))
+    stage.tokenizer = {text, &text->tokenizer()};
+  const int64_t tokens = stage.tokenizer ? stage.tokenizer->vocabulary() : 0;
   for (const auto& [name, part] : o.net) {
     NetSpec spec;
     spec.name = name;

@@ -108,7 +108,18 @@ std::string preamble(const Recipe& recipe, const TrainStage& stage, const std::s
          (stage.replicas > 1 ? ", in each replica" : "");
 }
 
-/// The data sets of a stage, and stored weights that its nets begin from, as they are kept beside a run.
+/// What reads the run's texts after it, wherever it came from; nothing where that is bytes.
+void keep_tokenizer(const Tokenizer& tokenizer, const std::string& directory) {
+  const std::string folder = directory + "/" + kTokenizerFolder;
+  for (const Tokenizer::File& one : tokenizer.files()) {
+    file::make_directories(folder);
+    const std::string path = folder + "/" + one.name;
+    if (!file::exists(path)) file::write_atomically(path, one.content);
+  }
+}
+
+/// The data sets of a stage, their tokenizer if it came from a file, and stored weights that its nets begin from, as
+/// they are kept beside a run.
 nlohmann::json data_of(const TrainStage& stage) {
   nlohmann::json all = nlohmann::json::object();
   const auto add = [&](const std::string& name, const DataCard& card) {
@@ -117,6 +128,13 @@ nlohmann::json data_of(const TrainStage& stage) {
   };
   for (const auto& [name, source] : stage.sources)
     if (const std::optional<DataCard> card = source->card()) add(name, *card);
+  if (stage.tokenizer && !stage.tokenizer->files().empty()) {
+    DataCard card;
+    card.name = "tokenizer";
+    card.origin = kTokenizerFolder;
+    card.sha256 = stage.tokenizer->hash();
+    add("tokenizer", card);
+  }
   for (const NetSpec& net : stage.nets)
     if (net.card) add("net " + net.name, net.card());
   return all;
@@ -136,8 +154,10 @@ void check_data(const std::string& directory, const TrainStage& stage) {
     };
     if (hash(before) != hash(now))
       throw Error(Code::data,
-                  std::string(name.starts_with("net ") ? "the weights that a net begins from" : "the data") +
-                      " have changed since this run began: sha256 " + hash(now).substr(0, 16) + ", then " +
+                  std::string(name.starts_with("net ") ? "the weights that a net begins from have"
+                              : name == "tokenizer"    ? "the tokenizer has"
+                                                       : "the data have") +
+                      " changed since this run began: sha256 " + hash(now).substr(0, 16) + ", then " +
                       hash(before).substr(0, 16),
                   card.value("origin", name), "put back what was there, or begin anew with --fresh");
   }
@@ -269,6 +289,7 @@ class Writing {
     if (const std::string data = directory_ + "/data.json"; !file::exists(data))
       file::write_atomically(data,
                              data_of(stage_).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+    if (stage_.tokenizer) keep_tokenizer(*stage_.tokenizer, directory_);
   }
 
   /// The rank that led has gone: goes on where it stopped.

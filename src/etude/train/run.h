@@ -4,6 +4,7 @@
 //   runs/<method>-<arm>/<hash of the resolved recipe>-s<seed>/
 //     recipe.toml         resolved: every default written out
 //     data.json           the cards of its data sets; a run goes on with the same data only
+//     tokenizer/          what reads its texts, unless that is bytes
 //     metrics.jsonl       a line per measurement
 //     events.out.tfevents.<n>   the same for TensorBoard, a file per process that worked on it
 //     checkpoints/        the newest states
@@ -23,6 +24,8 @@
 #include "etude/train/trainer.h"
 
 namespace etude {
+
+inline constexpr const char* kTokenizerFolder = "tokenizer";
 
 struct RunSettings {
   std::string out = "runs";

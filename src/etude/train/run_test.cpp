@@ -85,6 +85,29 @@ TEST_F(Run, LeavesWhatItPromises) {
   EXPECT_EQ(again.hash(), recipe().hash());
 }
 
+TEST_F(Run, KeepsTheTokenizerOfItsTexts) {
+  std::string vocabulary = "[PAD]\n[UNK]\n[CLS]\n[SEP]\nline\n";
+  for (const char* before : {"", "##"})
+    for (char digit = '0'; digit <= '9'; ++digit) vocabulary += before + std::string(1, digit) + "\n";
+  folder_.write("vocab.txt", vocabulary);
+  const Recipe own = recipe({"data.tokenizer={kind = \"file\", path = \"" + folder_.at("vocab.txt") + "\"}"});
+  const std::string directory = run_for(own, 3).directory, kept = directory + "/" + kTokenizerFolder;
+  EXPECT_EQ(open_tokenizer(kept)->hash(), open_tokenizer(folder_.at("vocab.txt"))->hash());
+  EXPECT_EQ(open_tokenizer(kept)->encode("line 16"), (std::vector<int32_t>{4, 6, 21}));
+
+  // Ids would mean something else from here on.
+  folder_.write("vocab.txt", "[PAD]\n[UNK]\n[SEP]\n[CLS]\n" + vocabulary.substr(vocabulary.find("line")));
+  try {
+    run(own);
+    ADD_FAILURE() << "went on with another tokenizer";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), Code::data);
+    EXPECT_NE(error.message().find("the tokenizer has changed"), std::string::npos) << error.what();
+  }
+  folder_.write("vocab.txt", vocabulary);
+  EXPECT_TRUE(run(own).finished);
+}
+
 TEST_F(Run, FinishedTrainsNothing) {
   const Outcome first = run(recipe());
   const auto before = fs::last_write_time(first.directory + "/metrics.jsonl");

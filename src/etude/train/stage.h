@@ -9,6 +9,7 @@
 
 #include "etude/base/counters.h"
 #include "etude/data/source.h"
+#include "etude/data/tokenizer.h"
 #include "etude/train/hooks.h"
 #include "etude/train/step.h"
 
@@ -89,6 +90,7 @@ struct TrainStage {
   std::vector<NetSpec> nets;
   std::vector<LearnerSpec> learners;
   std::vector<std::pair<std::string, std::shared_ptr<Source>>> sources;
+  std::shared_ptr<const Tokenizer> tokenizer;  ///< of its texts, if they are texts: a run keeps a copy of its files
   std::vector<Pass> passes;
   std::vector<std::shared_ptr<Technique>> with;
   std::vector<EvalSpec> evaluations;

@@ -14,7 +14,7 @@ namespace etude::testing_deb {
 struct Entry {
   std::string path, content;
   int type = AE_IFREG;
-  std::string target;  ///< of links
+  std::string target = {};  ///< of links
 };
 
 inline std::string written(const std::function<void(archive*)>& set_up, const std::vector<Entry>& entries) {
