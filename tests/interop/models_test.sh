@@ -3,7 +3,7 @@
 # loads there and goes on there as here.
 source "$(dirname "$0")/lib.bash"
 need_python torch transformers safetensors numpy
-export OMP_WAIT_POLICY=passive
+export OMP_WAIT_POLICY=passive HF_HUB_OFFLINE=1
 cd "$work"
 check() {
   "$python" "$here/models_check.py" "$@" 2> python.log || {
