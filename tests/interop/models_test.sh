@@ -60,12 +60,12 @@ declare -A own=(
   [gpt2]='{ kind = "gpt2", dim = 32, heads = 4, length = 32 }'
 )
 for name in "${!own[@]}"; do
-  recipe "$name.toml" text.txt "${own[$name]}" 150 0.01
-  train "$name.toml"
-  "$ETUDE_BIN" -q export "$run" --to "out/$name"
+  recipe "own-$name.toml" text.txt "${own[$name]}" 150 0.01
+  train "own-$name.toml"
+  "$ETUDE_BIN" -q export "$run" --to "out/own-$name"
   text=$("$ETUDE_BIN" generate "$run" --prompt 'line 7' --tokens 24 --temperature 0 --json |
     "$python" -c 'import json, sys; print(json.loads(sys.stdin.readline())["text"], end="|")')
-  check greedy "out/$name" 'line 7' "${text%|}" 24
-  check bytes "out/$name"
+  check greedy "out/own-$name" 'line 7' "${text%|}" 24
+  check bytes "out/own-$name"
 done
 echo ok
