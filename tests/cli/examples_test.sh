@@ -32,7 +32,7 @@ tried=0
 for command in list show doctor version eject check run train generate compare report; do
   # Comparisons and their reports among themselves: other runs of the same arms would be in their way.
   if [ "$command" = compare ]; then
-    mkdir compared && cd compared || exit 1
+    mkdir compared && cp -r my_texts compared && cd compared || exit 1
   elif [ "$command" = report ]; then
     cp -r runs elsewhere
   fi

@@ -18,7 +18,8 @@ expect 0 'one' --json generate "$run" --prompt one --prompt two --samples 3 --to
 [ "$(printf '%s\n' "$out" | wc -l)" = 6 ] || fail "not six lines: $out"
 together=$out
 [ "$(field prompt | tr '\n' ' ')" = 'one one one two two two ' ] || fail "prompts out of order: $out"
-[ "$(field reason | sort -u)" = length ] || fail "reasons: $out"
+# A net that hardly learned ends a document as readily as it goes on.
+[ -z "$(field reason | grep -v -x -e length -e document_end)" ] || fail "reasons: $out"
 [ "$(field text | sort -u | wc -l)" = 6 ] || fail "samples are alike: $out"
 for slots in 1 4; do
   expect 0 'one' --json generate "$run" --prompt one --prompt two --samples 3 --tokens 60 --batch "$slots"
@@ -64,7 +65,7 @@ expect 2 "'0' is no whole number" generate "$run" --samples 0
 expect 0 'In the beginning' generate "$run" --tokens 5 --tokenizer bytes
 
 # Ctrl-C: what there is, and exit code 130.
-"$etude" --json generate "$run" --tokens 1000000 --prompt one --prompt two > cut.out 2> cut.err &
+"$etude" --json generate "$run" --tokens 1000000 --temperature 0 --prompt one --prompt two > cut.out 2> cut.err &
 child=$!
 sleep 1.5
 kill -INT "$child"
