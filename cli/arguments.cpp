@@ -73,7 +73,9 @@ Recipe chosen_recipe(const RecipeChoice& choice, const Registry& registry) {
     for (const std::string& kind : choice.with) {
       if (!registry.techniques().count(kind))
         throw Error(Code::usage, "there is no technique '" + kind + "'", "--with", did_you_mean(kind, known));
-      all.push_back("with." + std::to_string(at++) + "={kind = " + to_toml_value(Config(kind)) + "}");
+      const std::string part = "{kind = " + to_toml_value(Config(kind)) + "}";
+      all.push_back(at == 0 ? "with=[" + part + "]" : "with." + std::to_string(at) + "=" + part);
+      ++at;
     }
   }
   all.insert(all.end(), choice.overrides.begin(), choice.overrides.end());

@@ -60,4 +60,16 @@ else
   mkdir shut && chmod a-w shut
   expect 9 'hint' "${smoke[@]}" --out shut/runs
 fi
+# A technique more, for a recipe that has none.
+cat > plain.toml << 'TOML'
+stop = "2 steps"
+data = { kind = "text", length = 16 }
+net.model = { kind = "decoder", dim = 16, layers = 1, heads = 2, length = 16 }
+evaluate = { batches = 1, batch = 4 }
+[[pass]]
+objective = { kind = "next_token" }
+[[learner]]
+optimizer = { kind = "sgd", lr = 0.1 }
+TOML
+expect 0 'ema/valid/loss' train plain.toml --with ema
 finish
