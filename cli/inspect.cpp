@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -104,10 +105,13 @@ class Teller {
       types += (types.empty() ? "" : ", ") + std::to_string(count) + " " + dtype;
     line("tensors",
          std::to_string(tensors) + " (" + types + "), " + human_count(static_cast<double>(values)) + " values");
+    int width = 0;
+    const size_t most = all_ ? groups.size() : std::min(kShownLines, groups.size());
+    for (size_t i = 0; i < most; ++i) width = std::max(width, columns(shortened(groups[i].name)));
     shown = 0;
     for (const TensorGroup& group : groups) {
       if (left_out(shown, groups.size())) break;
-      std::cout << indent_ << "  " << group_line(group) << '\n';
+      std::cout << indent_ << "  " << group_line(group, width) << '\n';
       ++shown;
     }
   }
