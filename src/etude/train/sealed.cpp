@@ -224,7 +224,12 @@ void verify_file(const std::string& path, const nlohmann::json& entry) {
 
 void verify(const std::string& directory) {
   const nlohmann::json manifest = read_manifest(directory);
-  for (const auto& [name, entry] : manifest["files"].items()) verify_file(directory + "/" + name, entry);
+  for (const auto& [name, entry] : manifest["files"].items()) {
+    if (name.find('/') != std::string::npos)
+      throw Error(Code::checkpoint, "the manifest names '" + printable(name) + "', which lies elsewhere", directory,
+                  "the manifest is damaged or was made by somebody else");
+    verify_file(directory + "/" + name, entry);
+  }
 }
 
 void discard(const std::string& path) {

@@ -158,6 +158,16 @@ TEST_F(Sealed, RefusesEntriesThatCountNothing) {
   expect_error([&] { sealed::read_manifest(folder_.path()); }, Code::checkpoint, "counts no files", "manifest.json");
 }
 
+TEST_F(Sealed, LooksAtNothingOutside) {
+  folder_.write("outside", "x");
+  publish("one", "content");
+  const std::string body = R"({"files":{"../outside":{"bytes":1,"sha256":")" + file::sha256("x") + R"("}}})";
+  std::ofstream(folder_.at("one/manifest.json"), std::ios::binary)
+      << "{\"sha256\":\"" + file::sha256(body) + "\",\"body\":" + body + "}\n";
+  expect_error([&] { sealed::verify(folder_.at("one")); }, Code::checkpoint, "'../outside', which lies elsewhere",
+               "one");
+}
+
 TEST_F(Sealed, DiscardLeavesNothing) {
   publish("one", "content");
   sealed::discard(folder_.at("one"));
