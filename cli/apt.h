@@ -15,8 +15,8 @@ namespace etude::cli {
 class AptArchive {
  public:
   /// `languages`: of descriptions, "none" or "en,it". `sources`: a sources.list in place of the system's; "" for that.
-  /// `meanwhile` is called while apt works. Errors: Code::io when another process uses the folder, when `sources` can't
-  /// be read.
+  /// `meanwhile` is called while apt works. Errors: Code::checkpoint when another process uses the folder, Code::io
+  /// when `sources` can't be read.
   AptArchive(const std::string& languages, const std::string& sources, std::function<void()> meanwhile);
 
   /// Brings the lists up to date unless that was done in the last `seconds`. What goes wrong is told by the functions

@@ -95,10 +95,10 @@ std::string plain_name(const std::string& name) {
 
 /// The set, with built-in names among those that are suggested. Errors: Code::usage.
 const SetDescription& find_set(const std::string& name) {
-  std::vector<std::string> names;
-  for (const Entry& e : entries()) names.push_back(e.name);
   for (const SetDescription& set : set_descriptions())
     if (set.name == name) return set;
+  std::vector<std::string> names;
+  for (const Entry& e : entries()) names.push_back(e.name);
   throw Error(Code::usage, "there is no data set '" + name + "'", "etude data",
               did_you_mean(name, names, "etude data list shows them all"));
 }

@@ -17,6 +17,7 @@
 #include "etude/nn/decoder.h"
 #include "etude/nn/gpt2.h"
 #include "etude/nn/hugging_face.h"
+#include "etude/nn/peft_config.h"
 #include "etude/tensor/safetensors_index.h"
 
 namespace etude::cli {
@@ -38,21 +39,14 @@ const std::map<std::string, WeightType>& weight_types() {
 
 /// What is left in a folder by an export: nothing else is ever replaced.
 bool is_ours(const std::string& name) {
-  static const std::vector<std::string> names = {"config.json",
-                                                 "generation_config.json",
-                                                 "model.safetensors.index.json",
-                                                 "model.safetensors",
-                                                 "tokenizer.json",
-                                                 "tokenizer_config.json",
-                                                 "tokenizer.model",
-                                                 "special_tokens_map.json",
-                                                 "vocab.json",
-                                                 "merges.txt",
-                                                 "vocab.txt",
-                                                 "added_tokens.json",
-                                                 "chat_template.jinja",
-                                                 "adapter_config.json",
-                                                 "adapter_model.safetensors"};
+  static const std::vector<std::string> names = {kHuggingFaceConfig,    "generation_config.json",
+                                                 kModelIndex,           kModelFile,
+                                                 "tokenizer.json",      "tokenizer_config.json",
+                                                 "tokenizer.model",     "special_tokens_map.json",
+                                                 "vocab.json",          "merges.txt",
+                                                 "vocab.txt",           "added_tokens.json",
+                                                 "chat_template.jinja", kPeftConfig,
+                                                 kPeftWeights};
   return is_shard_name(name) || std::find(names.begin(), names.end(), name) != names.end();
 }
 
@@ -153,14 +147,6 @@ Exported describe(const Part& part, const Net& net) {
   return made;
 }
 
-int64_t end_of(const Tokenizer& tokenizer) {
-  try {
-    return tokenizer.document_end();
-  } catch (const Error&) {
-    return -1;
-  }
-}
-
 /// What config.json says of the type.
 std::string type_name(const Exported& from, WeightType type) {
   for (const auto& [name, one] : weight_types())
@@ -173,7 +159,7 @@ void write_model(const std::string& folder, const Exported& from, const TrainedM
   for (const Tokenizer::File& one : exported_tokenizer(*model.tokenizer, model.net->longest()))
     file::write_atomically(folder + "/" + one.name, one.content);
   write_tensors(folder, weights_to_write(from.config, *model.net, from.loaded.get(), type));
-  const int64_t end = end_of(*model.tokenizer);
+  const int64_t end = model.tokenizer->document_end_if_any().value_or(-1);
   file::write_atomically(folder + "/config.json", to_config_json(from.config, {type_name(from, type), end}));
   const std::string generation = from.folder + "/generation_config.json";
   if (!from.folder.empty() && file::exists(generation))

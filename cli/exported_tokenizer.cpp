@@ -50,11 +50,8 @@ Tokenizer::File byte_tokenizer_json() {
 
 /// The text of the token that ends a document; null where a tokenizer has none.
 Json end_token(const Tokenizer& tokenizer) {
-  try {
-    return tokenizer.token(tokenizer.document_end());
-  } catch (const Error&) {
-    return nullptr;
-  }
+  const std::optional<int64_t> end = tokenizer.document_end_if_any();
+  return end ? Json(tokenizer.token(*end)) : Json(nullptr);
 }
 
 bool holds(const std::vector<Tokenizer::File>& files, std::string_view name) {

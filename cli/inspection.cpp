@@ -9,6 +9,7 @@
 #include "etude/data/corpus/token_file.h"
 #include "etude/data/tokenizer.h"
 #include "etude/nn/hugging_face_config.h"
+#include "etude/nn/peft_config.h"
 #include "etude/tensor/safetensors_index.h"
 #include "etude/tensor/tensor_files.h"
 #include "etude/train/checkpoint.h"
@@ -17,8 +18,6 @@
 
 namespace etude::cli {
 namespace {
-
-constexpr std::string_view kCacheMagic = "etudetok";
 
 std::string file_name(const std::string& path) { return path.substr(path.find_last_of('/') + 1); }
 
@@ -77,7 +76,6 @@ void look_at_token_cache(Inspection& found) {
 }
 
 void look_at_token_file(Inspection& found) {
-  const std::string name = file_name(found.path);
   const corpus::TokenRun run = corpus::token_run(beginning(found.path, corpus::kTokenHead), found.bytes, found.path);
   found.facts = {{"tokens", run.count}, {"id_bytes", run.width()}, {"header_bytes", run.offset}};
   found.checked = "the header fits the size; the format keeps no hashes";
@@ -99,8 +97,8 @@ void look_at_config(Inspection& found) {
   found.checked = "all of it was read; the format keeps no hashes";
 }
 
-/// Sealed directories: every file is hashed.
-void look_at_sealed(Inspection& found, const std::string& tensors) {
+/// Sealed directories: every file is hashed. Returns the manifest.
+nlohmann::json look_at_sealed(Inspection& found, const std::string& tensors) {
   if (file::exists(found.path + "/" + tensors)) {
     // Described even if a hash turns out to be wrong.
     const SafetensorsReader reader(found.path + "/" + tensors);
@@ -112,11 +110,11 @@ void look_at_sealed(Inspection& found, const std::string& tensors) {
   }
   if (manifest.contains("step")) found.facts.emplace_back("step", manifest["step"]);
   sealed::verify(found.path);
+  return manifest;
 }
 
 void look_at_checkpoint(Inspection& found) {
-  look_at_sealed(found, "state.safetensors");
-  const nlohmann::json manifest = sealed::read_manifest(found.path);
+  const nlohmann::json manifest = look_at_sealed(found, "state.safetensors");
   if (manifest.value("milestone", false)) found.facts.emplace_back("milestone", true);
   const nlohmann::json segments = manifest.value("segments", nlohmann::json::object());
   if (!segments.empty()) {
@@ -192,7 +190,7 @@ void look_at_model(Inspection& found) {
   } else {
     part(kModelIndex, kShards);
   }
-  part("adapter_model.safetensors", kSafetensors);
+  part(kPeftWeights, kSafetensors);
   if (has_tokenizer(found.path)) found.parts.push_back(looked_at(found.path, kTokenizer));
   found.checked = "its parts are told below";
 }
@@ -202,7 +200,7 @@ std::optional<Kind> kind_of_folder(const std::string& path) {
   if (has("state.safetensors") || file_name(path).starts_with("step-")) return Kind{"checkpoint", look_at_checkpoint};
   if (has("tensors.safetensors") && has("values.json")) return Kind{"artifact", look_at_artifact};
   if (has("recipe.toml") && (has("checkpoints") || has("metrics.jsonl"))) return Kind{"run", look_at_run};
-  if (has(kModelFile) || has(kModelIndex) || has(kHuggingFaceConfig) || has("adapter_model.safetensors")) {
+  if (has(kModelFile) || has(kModelIndex) || has(kHuggingFaceConfig) || has(kPeftWeights)) {
     return Kind{"model folder", look_at_model};
   }
   if (has_tokenizer(path)) return kTokenizer;
@@ -212,10 +210,11 @@ std::optional<Kind> kind_of_folder(const std::string& path) {
 /// By its name, and else by its first bytes.
 std::optional<Kind> kind_of_file(const std::string& path) {
   const std::string name = file_name(path), head = beginning(path, 9);
-  if (head.starts_with(kCacheMagic) || name.ends_with(".tokens")) return Kind{"token cache", look_at_token_cache};
+  if (head.starts_with(corpus::kCacheMagic) || name.ends_with(".tokens"))
+    return Kind{"token cache", look_at_token_cache};
   if (name.ends_with(".safetensors")) return kSafetensors;
   if (name.ends_with(".safetensors.index.json")) return kShards;
-  if (name == "config.json") return kConfig;
+  if (name == kHuggingFaceConfig) return kConfig;
   if (corpus::is_token_name(name)) return Kind{"token ids", look_at_token_file};
   if (name.ends_with(".model") || name.ends_with("vocab.txt") || name.ends_with("tokenizer.json")) return kTokenizer;
   if (head.size() == 9 && head[8] == '{' && head[7] == 0 && head[6] == 0) return kSafetensors;

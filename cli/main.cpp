@@ -89,10 +89,12 @@ Error usage_error(const CLI::App& app, const CLI::ParseError& error, int argc, c
   const std::string help = command ? place + " --help shows its options" : "etude --help shows commands and options";
   if (!command && !word.empty())
     return Error(Code::usage, "there is no command '" + word + "'", place, did_you_mean(word, commands, help));
-  if (command && !command->get_subcommands([](const CLI::App*) { return true; }).empty()) {
+  const auto parts =
+      command ? command->get_subcommands([](const CLI::App*) { return true; }) : std::vector<const CLI::App*>();
+  if (!parts.empty()) {
     commands.clear();
     const std::string part = command_word(argc, argv, 1);
-    for (const CLI::App* one : command->get_subcommands([](const CLI::App*) { return true; })) {
+    for (const CLI::App* one : parts) {
       commands.push_back(one->get_name());
       const std::vector<std::string> own = option_names(*one);
       options.insert(options.end(), own.begin(), own.end());

@@ -73,12 +73,6 @@ double weight_spread(const std::vector<std::vector<Tensor>>& replicas) {
 
 namespace {
 
-std::vector<Tensor> values_of(const std::vector<Parameter>& parameters) {
-  std::vector<Tensor> values;
-  for (const Parameter& p : parameters) values.push_back(p.value.detach());
-  return values;
-}
-
 /// phi starts at theta, m at zero.
 void start_outer(Step& step) {
   auto state = step.store().under("noloco");

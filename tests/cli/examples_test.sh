@@ -1,4 +1,5 @@
-# The examples that help shows, run as they stand, but for their size.
+# The examples that help shows, run as they stand, but for their size; those of inspect, export, data and completion
+# have tests of their own.
 . "$(dirname "$0")/lib.bash"
 mkdir my_texts
 yes 'the quick brown fox' | head -c 40000 > my_texts/a.txt

@@ -2,7 +2,7 @@
 . "$(dirname "$0")/lib.bash"
 
 expect 2 'etude list'
-for command in list show run compare train eject check inspect generate report doctor version; do
+for command in list show run compare train eject check inspect generate export report data doctor completion version; do
   expect 0 "  $command " --help
 done
 

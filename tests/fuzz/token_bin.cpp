@@ -20,7 +20,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       std::vector<int32_t> ids(static_cast<size_t>(run.count));
       read_tokens(bytes, run, 0, run.count, 50000, name, ids.data());
       planted(run.offset == 1024 && ids.front() != 5);
-      if (*std::max_element(ids.begin(), ids.end()) >= 50000) abort();
+      if (*std::min_element(ids.begin(), ids.end()) < 0 || *std::max_element(ids.begin(), ids.end()) >= 50000) abort();
     } catch (const etude::Error&) {
     }
   }

@@ -46,7 +46,10 @@ for model in llama llama_tied qwen2 mistral gpt2; do
   train "moved-$model.toml"
   "$ETUDE_BIN" -q export "$run" --to "out/$model-moved" --dtype bfloat16
   check loads "out/$model-moved"
-  if "$python" "$here/models_check.py" same "out/$model-moved" "$source" 2> python.log; then
+  "$ETUDE_BIN" -q export "$run" --to "out/$model-trained"
+  if "$python" "$here/models_check.py" same "out/$model-trained" "$source" 2> python.log ||
+    ! grep -q 'has changed' python.log; then
+    cat python.log
     echo "$model: training changed nothing"
     exit 1
   fi

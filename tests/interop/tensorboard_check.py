@@ -42,7 +42,7 @@ def main():
         if [point.step for point in found] != sorted(values):
             sys.exit(f"{tag}: steps {[point.step for point in found]}, not {sorted(values)}")
         for point in found:
-            if np.float32(point.value) != values[point.step] and not math.isnan(point.value):
+            if np.float32(point.value) != values[point.step] and not (math.isnan(point.value) and math.isnan(values[point.step])):
                 sys.exit(f"{tag}: {point.value} at step {point.step}, not {values[point.step]}")
         times = [point.wall_time for point in found]
         if times != sorted(times):

@@ -1,6 +1,7 @@
 #pragma once
 // Numbers as text, the same in every locale, and small helpers for text.
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -25,6 +26,9 @@ std::string_view trim(std::string_view text);
 
 /// Whether the bytes are well-formed UTF-8.
 bool valid_utf8(std::string_view text);
+
+/// Appends a code point as UTF-8. Required: at most U+10FFFF, no surrogate.
+void append_utf8(std::string& out, uint32_t point);
 
 /// The text with '?' for bytes that are not UTF-8 and for control characters but tab and line end: safe
 /// to show on a terminal and to put into JSON.

@@ -1,3 +1,4 @@
+#include "etude/base/error.h"
 #include "etude/base/file.h"
 #include "etude/data/tokenizer.h"
 
@@ -52,6 +53,14 @@ class ByteTokenizer : public Tokenizer {
 };
 
 }  // namespace
+
+std::optional<int64_t> Tokenizer::document_end_if_any() const {
+  try {
+    return document_end();
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
 
 std::shared_ptr<Tokenizer> byte_tokenizer() { return std::make_shared<ByteTokenizer>(); }
 

@@ -13,8 +13,8 @@ namespace etude {
 /// of 2^-20 of their sum.
 class Mixture {
  public:
-  /// Errors: Code::config at "data.mix" for a weight that is not positive and finite, or below a millionth of their
-  /// sum. Required: 1 to 65536 weights.
+  /// Errors: Code::config at "data.mix.N.weight" for a weight that is not positive and finite, or below a millionth of
+  /// their sum. Required: 1 to 65536 weights.
   explicit Mixture(const std::vector<double>& weights);
 
   struct Place {

@@ -54,11 +54,12 @@ TEST(Mixture, PeriodsAreExactWhereTheyCanBe) {
 
 TEST(Mixture, WeightsThatAreNoShares) {
   const double nan = std::nan("");
-  for (const auto& [bad, place] : std::vector<std::pair<std::vector<double>, std::string>>{{{0, 1}, "data.mix.0"},
-                                                                                           {{1, -1, 5}, "data.mix.1"},
-                                                                                           {{1, nan}, "data.mix"},
-                                                                                           {{1, HUGE_VAL}, "data.mix"},
-                                                                                           {{1, 1e-7}, "data.mix.1"}}) {
+  for (const auto& [bad, place] :
+       std::vector<std::pair<std::vector<double>, std::string>>{{{0, 1}, "data.mix.0"},
+                                                                {{1, -1, 5}, "data.mix.1"},
+                                                                {{1, nan}, "data.mix.0.weight"},
+                                                                {{1, HUGE_VAL}, "data.mix.0.weight"},
+                                                                {{1, 1e-7}, "data.mix.1"}}) {
     expect_error([&] { Mixture mixture(bad); }, Code::config, "is no share of", place, "positive");
   }
 }

@@ -44,9 +44,7 @@ std::string_view builtin_text(const std::string& name) {
 std::vector<NamedSet> named_sets() {
   std::vector<NamedSet> sets;
   for (const SetDescription& set : set_descriptions()) {
-    NamedSet named{set.name, set.title, set.licence, set.about, {}};
-    for (const SetPackage& p : set.packages) named.packages.push_back(p.name);
-    sets.push_back(std::move(named));
+    sets.push_back({set.name, set.title, set.licence});
   }
   return sets;
 }

@@ -19,9 +19,7 @@ std::string_view builtin_text(const std::string& name);
 
 /// A set that can be fetched from Debian's archive, as data/sets.toml describes it.
 struct NamedSet {
-  std::string name, title, licence, about;
-  std::vector<std::string> packages;  ///< of Debian; none where the archive's own indexes are the data
-  std::string modality = "text";
+  std::string name, title, licence;
 };
 /// Sorted by name.
 std::vector<NamedSet> named_sets();

@@ -36,6 +36,7 @@ class Tokenizer {
   virtual int64_t vocabulary() const = 0;  ///< ids are 0 .. vocabulary() - 1
   /// The token that closes each document. Errors: Code::data if the tokenizer has none, with a hint.
   virtual int64_t document_end() const = 0;
+  std::optional<int64_t> document_end_if_any() const;  ///< the same; nothing if there is none
   /// The token that opens each document ("<s>", "[CLS]"), if there is one.
   virtual std::optional<int64_t> document_begin() const { return std::nullopt; }
   /// Of a token as the vocabulary writes it ("[MASK]", "▁the", "Ġthe").

@@ -84,10 +84,10 @@ std::optional<std::string> corrected(std::string_view tensor, const Layers& laye
 
 /// The options of an adapter that PEFT wrote: each layer that it corrects is a target.
 AdapterOptions read_options_of(const std::string& folder, const Layers& layers) {
-  if (!file::exists(folder + "/" + kPeftConfig))
+  const std::string path = folder + "/" + kPeftConfig;
+  if (!file::exists(path))
     throw Error(Code::config, "there is no adapter in '" + folder + "'", "net, adapter.path",
                 std::string("path is a folder with ") + kPeftConfig + " and " + kPeftWeights);
-  const std::string path = folder + "/" + kPeftConfig;
   const PeftConfig config = parse_peft_config(file::read(path), path);
   AdapterOptions options;
   options.rank = config.rank;
@@ -109,12 +109,6 @@ AdapterOptions read_options_of(const std::string& folder, const Layers& layers) 
   return options;
 }
 
-std::string text(at::IntArrayRef sizes) {
-  std::string all;
-  for (const int64_t side : sizes) all += (all.empty() ? "" : ", ") + std::to_string(side);
-  return "[" + all + "]";
-}
-
 /// Fills a parameter from the tensor under one of its possible names. Errors: Code::checkpoint.
 void fill_from(const SafetensorsReader& weights, const std::string& layer, std::string_view end, const Tensor& into) {
   std::string name = std::string(kWrapped) + layer + std::string(end);
@@ -123,8 +117,8 @@ void fill_from(const SafetensorsReader& weights, const std::string& layer, std::
   const SafetensorsEntry entry = weights.entry(name);
   if (entry.shape != into.sizes().vec())
     throw Error(Code::checkpoint,
-                "'" + name + "' has the shape " + text(entry.shape) + ", where the net and the config want " +
-                    text(into.sizes()),
+                "'" + name + "' has the shape " + c10::str(at::IntArrayRef(entry.shape)) +
+                    ", where the net and the config want " + c10::str(into.sizes()),
                 weights.path(), "the adapter was made for another net");
   if (entry.dtype != "F32" && entry.dtype != "BF16" && entry.dtype != "F16")
     throw Error(Code::checkpoint, "'" + name + "' is of type " + entry.dtype, weights.path(),

@@ -2,7 +2,7 @@
 // Low-rank adapters (Hu et al. 2021, "LoRA", section 4.1): a linear layer of a net whose weights stay as they are gets
 // a correction of rank R that trains, y += scale * (x A^T) B^T. Names and files are those of PEFT:
 //
-//   <layer>.lora_A.weight   [R, I]   uniform in +-1/sqrt(I) at the beginning
+//   <layer>.lora_A.weight   [R, I]   uniform in +-1/sqrt(I) at the beginning, as in PEFT (the paper: Gaussian)
 //   <layer>.lora_B.weight   [O, R]   zeros at the beginning
 //
 // scale = alpha / R, or alpha / sqrt(R) with rslora. While an adapter is there, all other parameters of the net have

@@ -4,9 +4,9 @@
 
 #include <cmath>
 #include <cstdlib>
-#include <filesystem>
 
 #include "etude/base/file.h"
+#include "etude/base/testing.h"
 #include "etude/nn/decoder.h"
 #include "etude/nn/hugging_face.h"
 #include "etude/nn/peft_config.h"
@@ -47,17 +47,6 @@ Tensor logits_of(LanguageModel& net, const Tensor& ids_BT) {
   Ctx ctx;
   return net.logits(ids_BT, {}, {}, ctx);
 }
-
-/// The files of an adapter in a folder of their own.
-class AdapterFolder {
- public:
-  AdapterFolder() { file::make_directories(path_); }
-  ~AdapterFolder() { std::filesystem::remove_all(path_); }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_ = std::filesystem::temp_directory_path() / ("etude-adapter-" + std::to_string(getpid()));
-};
 
 TEST(Adapter, BeginsWithoutEffectAndLeavesTheNetsOwnWeights) {
   const auto plain = make_decoder(with_adapter({})), adapted = make_decoder(with_adapter(of_rank(4)));
@@ -181,7 +170,7 @@ TEST(Adapter, IsWrittenAndReadBack) {
     for (const Adapter::Layer& layer : adapter_of(*net).layers())
       layer.up_OR.copy_(random(layer.up_OR.sizes(), layer.name));
   }
-  const AdapterFolder folder;
+  const TestFolder folder;
   write_peft_adapter(*net, folder.path(), "base", false);
   AdapterOptions stored;
   stored.path = folder.path();
@@ -216,7 +205,7 @@ TEST_P(PeftFixtures, LogitsAreThoseOfTransformers) {
   EXPECT_LT(distance(logits_of(*net, expected->get("ids_BT")), expected->get("logits_BTV")), 1e-5);
 
   // Written again, the weights are the same tensors under the same names.
-  const AdapterFolder folder;
+  const TestFolder folder;
   write_peft_adapter(*net, folder.path(), GetParam(), GetParam() == "gpt2");
   const auto ours = open_tensors(folder.path() + "/" + kPeftWeights);
   const auto theirs = open_tensors(options.adapter.path + "/" + kPeftWeights);
@@ -230,7 +219,7 @@ INSTANTIATE_TEST_SUITE_P(All, PeftFixtures, ::testing::Values("llama", "qwen2", 
                          [](const auto& example) { return example.param; });
 
 TEST(Adapter, FilesThatDoNotFitAreRefused) {
-  const AdapterFolder folder;
+  const TestFolder folder;
   AdapterOptions stored;
   stored.path = folder.path();
   const auto refused = [&] { return error_of([&] { make_decoder(with_adapter(stored))->initialise(0); }); };

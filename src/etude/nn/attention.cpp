@@ -49,6 +49,12 @@ Tensor attention(const Tensor& q_BTHE, const Tensor& k_BTGE, const Tensor& v_BTG
   return out_BHTE.transpose(1, 2);
 }
 
+Tensor attention(const std::string& name, const Tensor& q_BTHE, const Tensor& k_BTGE, const Tensor& v_BTGE,
+                 const AttentionMask& mask, Ctx& ctx) {
+  ETUDE_CHECK(!ctx.cache || !mask.mask_B1TT.defined(), "a cache holds one document in a slot");
+  return ctx.cache ? ctx.cache->attend(name, q_BTHE, k_BTGE, v_BTGE) : attention(q_BTHE, k_BTGE, v_BTGE, mask);
+}
+
 Attention::Attention(const std::string& name, const AttentionShape& shape)
     : name_(name), tap_(name + ".output"), heads_tap_(name + ".o_proj.input"), head_(shape.head_or_default()) {
   ETUDE_CHECK(shape.heads % shape.kv_heads == 0 && (shape.head > 0 || shape.dim % shape.heads == 0),
@@ -68,9 +74,7 @@ Tensor Attention::forward(const Tensor& x_BTD, const Rotation& rotation, const A
   const Tensor q_BTHE = rotate(heads(q_proj->forward(x_BTD, ctx)), rotation);
   const Tensor k_BTGE = rotate(heads(k_proj->forward(x_BTD, ctx)), rotation);
   const Tensor v_BTGE = heads(v_proj->forward(x_BTD, ctx));
-  ETUDE_CHECK(!ctx.cache || !mask.mask_B1TT.defined(), "a cache holds one document in a slot");
-  const Tensor y_BTHE =
-      ctx.cache ? ctx.cache->attend(name_, q_BTHE, k_BTGE, v_BTGE) : attention(q_BTHE, k_BTGE, v_BTGE, mask);
+  const Tensor y_BTHE = attention(name_, q_BTHE, k_BTGE, v_BTGE, mask, ctx);
   const Tensor heads_BTD = y_BTHE.reshape({B, T, q_BTHE.size(2) * head_});
   const Tensor y_BTD = o_proj->forward(heads_BTD, ctx);
   if (ctx.taps) {

@@ -36,6 +36,10 @@ struct AttentionShape {
   int64_t head_or_default() const { return head > 0 ? head : dim / heads; }
 };
 
+/// The same for a layer of that name: under ctx.cache over what its sequences have there; then there is no mask.
+Tensor attention(const std::string& name, const Tensor& q_BTHE, const Tensor& k_BTGE, const Tensor& v_BTGE,
+                 const AttentionMask& mask, Ctx& ctx);
+
 /// Parameters under q_proj, k_proj, v_proj, o_proj.
 class Attention : public torch::nn::Module {
  public:

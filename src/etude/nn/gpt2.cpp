@@ -6,7 +6,6 @@
 
 #include "etude/base/error.h"
 #include "etude/nn/adapter.h"
-#include "etude/nn/kv_cache.h"
 #include "etude/tensor/fill.h"
 
 namespace etude {
@@ -20,9 +19,7 @@ Gpt2Attention::Gpt2Attention(const std::string& name, int64_t dim, int64_t heads
 Tensor Gpt2Attention::forward(const Tensor& x_BTD, const AttentionMask& mask, Ctx& ctx) {
   const int64_t B = x_BTD.size(0), T = x_BTD.size(1), D = x_BTD.size(2), H = heads_, E = D / H;
   const std::vector<Tensor> qkv_BTHE = c_attn->forward(x_BTD, ctx).view({B, T, 3 * H, E}).chunk(3, 2);
-  ETUDE_CHECK(!ctx.cache || !mask.mask_B1TT.defined(), "a cache holds one document in a slot");
-  const Tensor y_BTHE = ctx.cache ? ctx.cache->attend(name_, qkv_BTHE[0], qkv_BTHE[1], qkv_BTHE[2])
-                                  : attention(qkv_BTHE[0], qkv_BTHE[1], qkv_BTHE[2], mask);
+  const Tensor y_BTHE = attention(name_, qkv_BTHE[0], qkv_BTHE[1], qkv_BTHE[2], mask, ctx);
   const Tensor heads_BTD = y_BTHE.reshape({B, T, D});
   const Tensor y_BTD = c_proj->forward(heads_BTD, ctx);
   if (ctx.taps) {

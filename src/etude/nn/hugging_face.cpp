@@ -14,12 +14,6 @@ namespace {
 
 using Shape = std::vector<int64_t>;
 
-std::string text(const Shape& shape) {
-  std::string all;
-  for (int64_t side : shape) all += (all.empty() ? "" : ", ") + std::to_string(side);
-  return "[" + all + "]";
-}
-
 std::vector<WeightPlace> places(const DecoderOptions& o) {
   const int64_t E = o.head_dim_or_default(), D = o.dim, F = o.ffn_or_default();
   std::vector<WeightPlace> all;
@@ -90,10 +84,10 @@ const WeightPlace& embedding(const std::vector<WeightPlace>& all) { return all.f
 
 void require_fit(const WeightPlace& place, const SafetensorsEntry& entry, const std::string& path) {
   if (entry.shape != place.shape)
-    throw Error(
-        Code::checkpoint,
-        "'" + entry.name + "' has the shape " + text(entry.shape) + ", where the config wants " + text(place.shape),
-        path, "config.json and the weights are not of one model");
+    throw Error(Code::checkpoint,
+                "'" + entry.name + "' has the shape " + c10::str(at::IntArrayRef(entry.shape)) +
+                    ", where the config wants " + c10::str(at::IntArrayRef(place.shape)),
+                path, "config.json and the weights are not of one model");
   static const std::set<std::string> known = {"F32", "BF16", "F16"};
   if (!known.contains(entry.dtype))
     throw Error(Code::checkpoint, "'" + entry.name + "' is of type " + entry.dtype, path,

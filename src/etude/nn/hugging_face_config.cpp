@@ -128,8 +128,13 @@ Json parse(std::string_view text, const std::string& file) {
   return json;
 }
 
+void refuse_partial_rotation(const Members& in) {
+  if (in.real("partial_rotary_factor", 1, within(0, 1)) != 1)
+    in.refuse("partial_rotary_factor", "is not supported", "whole heads are turned here");
+}
+
 /// transformers: rope_scaling if there is one, else rope_parameters; the base in there, else beside it.
-RopeScaling rope_scaling(const Members& config, const Json& json, int64_t length, double& theta) {
+RopeScaling rope_scaling(const Members& config, int64_t length, double& theta) {
   theta = config.real("rope_theta", 10000, positive());
   const Json* rope = config.find("rope_scaling");
   const char* key = rope ? "rope_scaling" : "rope_parameters";
@@ -141,8 +146,7 @@ RopeScaling rope_scaling(const Members& config, const Json& json, int64_t length
   if (!rope->is_object()) config.refuse(key, "must be an object");
   const Members in(*rope, config.file(), std::string(key) + ".");
   theta = in.real("rope_theta", theta, positive());
-  if (in.real("partial_rotary_factor", 1, within(0, 1)) != 1)
-    in.refuse("partial_rotary_factor", "is not supported", "whole heads are turned here");
+  refuse_partial_rotation(in);
   const char* kind = in.find("rope_type") ? "rope_type" : "type";
   in.require_word(kind, "default", {"default", "linear", "llama3"});
   const std::string type = in.text(kind, "default");
@@ -152,8 +156,8 @@ RopeScaling rope_scaling(const Members& config, const Json& json, int64_t length
   llama3.factor = in.real("factor", {}, at_least(1));
   llama3.low_freq_factor = in.real("low_freq_factor", {}, positive());
   llama3.high_freq_factor = in.real("high_freq_factor", {}, positive());
-  llama3.original_length = in.integer("original_max_position_embeddings",
-                                      Members(json, config.file()).integer("original_max_position_embeddings", length));
+  llama3.original_length =
+      in.integer("original_max_position_embeddings", config.integer("original_max_position_embeddings", length));
   return llama3;
 }
 
@@ -192,7 +196,7 @@ void refuse_sliding_window(const Members& config, const Family& family, int64_t 
   }
 }
 
-DecoderOptions decoder_options(const Members& config, const Json& json, const Family& family) {
+DecoderOptions decoder_options(const Members& config, const Family& family) {
   DecoderOptions o;
   o.vocab = config.integer("vocab_size", family.vocab);
   o.dim = config.integer("hidden_size", 4096, 2, 1 << 20);
@@ -211,10 +215,9 @@ DecoderOptions decoder_options(const Members& config, const Json& json, const Fa
     o.attention_bias = config.flag("attention_bias", false);
     o.mlp_bias = config.flag("mlp_bias", false);
   }
-  o.rope_scaling = rope_scaling(config, json, o.length, o.rope_theta);
+  o.rope_scaling = rope_scaling(config, o.length, o.rope_theta);
   config.require_word("hidden_act", "silu", {"silu", "swish"});
-  if (config.real("partial_rotary_factor", 1, within(0, 1)) != 1)
-    config.refuse("partial_rotary_factor", "is not supported", "whole heads are turned here");
+  refuse_partial_rotation(config);
   refuse_sliding_window(config, family, o.length);
   return o;
 }
@@ -332,7 +335,7 @@ HuggingFaceConfig parse_hugging_face_config(std::string_view text, const std::st
   found.text = json.dump();
   if (found.architecture == kGpt2) found.options = checked(gpt2_options(config), file);
   for (const Family& family : families())
-    if (family.architecture == found.architecture) found.options = checked(decoder_options(config, json, family), file);
+    if (family.architecture == found.architecture) found.options = checked(decoder_options(config, family), file);
   return found;
 }
 

@@ -7,8 +7,9 @@
 //   net.next_logits(prompt_1T, cache.extend({0}, T), ctx);     a prompt, into slot 0
 //   net.next_logits(ids_21, cache.extend({0, 1}, 1), ctx);     a token for each of both
 //
-// A layer takes part with one line: heads = ctx.cache ? ctx.cache->attend(name, q, k, v) : attention(q, k, v, mask).
-// A row's values do not depend on the other rows of a forward, to the bit, as far as this file is concerned.
+// A layer takes part with one line: heads = attention(name, q, k, v, mask, ctx), see etude/nn/attention.h.
+// A row's values do not depend on the other rows of a forward, to the bit, as far as this file is concerned; but for
+// rows that begin: if all rows of a forward do, they take the plain causal product, which rounds otherwise.
 //
 // S slots, R rows of a forward, T tokens that a row grows by, C places of a slot, L places that are looked at,
 // H query heads, G key/value heads (H = n G), E head width.

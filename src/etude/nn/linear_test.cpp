@@ -91,6 +91,20 @@ TEST(Linear, SlotsActInTheirOrder) {
   EXPECT_EQ(order, "weight slice low_rank quantise product");
 }
 
+TEST(Linear, DropoutOfALowRankPathIsOfWhatItReads) {
+  auto linear = layer(32, 4);
+  const Tensor x_NI = random({2, 32}, "x"), down_RI = random({2, 32}, "down"), up_OR = random({4, 2}, "up");
+  linear->slots().low_rank = [&](Ctx&) { return LowRank{down_RI, up_OR, 2, false, 0.5}; };
+  Ctx ctx;
+  const Tensor product_NO = x_NI.mm(linear->weight.t());
+  EXPECT_LT(distance(linear->forward(x_NI, ctx), product_NO + 2 * x_NI.mm(up_OR.mm(down_RI).t())), 1e-13);
+  ctx.train = true;
+  ctx.id_B = at::arange(2);
+  const Tensor read_NI = dropout(x_NI, 0.5, ctx, "head.low_rank");
+  EXPECT_GT(distance(read_NI, x_NI), 0);
+  EXPECT_LT(distance(linear->forward(x_NI, ctx), product_NO + 2 * read_NI.mm(up_OR.mm(down_RI).t())), 1e-13);
+}
+
 TEST(Linear, ALowRankPathPassesTheQuantiserBy) {
   auto linear = layer(3, 4);
   const Tensor x_NI = random({2, 3}, "x"), down_RI = random({2, 3}, "down"), up_OR = random({4, 2}, "up");

@@ -22,7 +22,7 @@ class Net : public torch::nn::Module {
   virtual double flops(const Batch&) const { return 0; }
   /// Draws every parameter from Rng(Key{seed, Purpose::init}).fork(name).
   virtual void initialise(uint64_t seed) = 0;
-  /// Tags of a parameter: "no_decay", "adapter", "expert", "private".
+  /// Tags of a parameter: "no_decay", "adapter", "frozen" (no learner holds it), "expert", "private".
   virtual std::set<std::string> tags(const std::string& parameter) const {
     (void)parameter;
     return {};

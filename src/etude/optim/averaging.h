@@ -29,7 +29,6 @@ class UniformMean {
   void add(const NamedTensors& state, const std::string& where);
   /// In the order and the types of the first state. Required: one was added.
   NamedTensors mean() const;
-  int64_t count() const { return count_; }
 
  private:
   struct Sum {

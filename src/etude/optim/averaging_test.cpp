@@ -44,7 +44,6 @@ TEST(Averaging, MeanIsSummedInDouble) {
   // In float 2^24 + 1 is 2^24: summed in float these would be 2^24 / 3.
   for (const float x : {16777216.0F, 1.0F, 1.0F})
     mean.add({{"a", torch::full({2}, x)}, {"steps", torch::tensor({static_cast<int64_t>(x)})}}, "state");
-  EXPECT_EQ(mean.count(), 3);
   const NamedTensors made = mean.mean();
   ASSERT_EQ(made.size(), 2U);
   EXPECT_EQ(made[0].first, "a");

@@ -95,4 +95,10 @@ void clip_from_norm(const std::vector<Tensor>& gradients, double norm, double li
     if (g.defined()) g.mul_(limit / norm);
 }
 
+std::vector<Tensor> values_of(const Parameters& parameters) {
+  std::vector<Tensor> values;
+  for (const Parameter& p : parameters) values.push_back(p.value.detach());
+  return values;
+}
+
 }  // namespace etude

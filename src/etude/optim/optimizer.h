@@ -23,6 +23,8 @@ struct Parameter {
   std::set<std::string> tags;
 };
 using Parameters = std::vector<Parameter>;
+/// Their values, in this order: they share the memory, and nothing is recorded of them.
+std::vector<Tensor> values_of(const Parameters& parameters);
 
 /// A group overrides some values for the parameters that it selects: by tag or by a prefix of the name.
 struct GroupOptions {

@@ -14,14 +14,6 @@ namespace {
 /// Tokens whose logits over the whole vocabulary are held at a time when a prompt is scored.
 constexpr int64_t kScored = 256;
 
-std::optional<int64_t> document_end_of(const Tokenizer& tokenizer) {
-  try {
-    return tokenizer.document_end();
-  } catch (const Error&) {
-    return std::nullopt;
-  }
-}
-
 Tensor row(const std::vector<int64_t>& ids) { return torch::tensor(ids, at::kLong).unsqueeze(0); }
 
 /// In float64 on the host. Errors: Code::numeric.
@@ -83,7 +75,7 @@ struct Generator::Sequence {
 };
 
 Generator::Generator(LanguageModel& net, const Tokenizer& tokenizer, int64_t slots)
-    : net_(net), tokenizer_(tokenizer), document_end_(document_end_of(tokenizer)) {
+    : net_(net), tokenizer_(tokenizer), document_end_(tokenizer.document_end_if_any()) {
   ETUDE_CHECK(slots >= 1, "a generator has a slot at least");
   slots_.resize(static_cast<size_t>(slots));
   if (net_.follows_cache()) cache_ = std::make_unique<KvCache>(slots);
@@ -152,11 +144,10 @@ void Generator::begin(size_t slot) {
     accept(slot, logits_V);
 }
 
-bool Generator::make_room(Sequence& sequence) const {
-  if (sequence.window_length() <= net_.longest()) return false;
+void Generator::make_room(Sequence& sequence) const {
+  if (sequence.window_length() <= net_.longest()) return;
   sequence.window_begin = static_cast<int64_t>(sequence.ids.size()) - std::max<int64_t>(1, net_.longest() / 2);
   ++sequence.result.slides;
-  return true;
 }
 
 /// The whole window of a sequence, by itself.

@@ -95,7 +95,7 @@ class Generator {
   using Slot = std::unique_ptr<Sequence>;
   void begin(size_t slot);
   void grow();
-  bool make_room(Sequence& sequence) const;
+  void make_room(Sequence& sequence) const;
   Tensor read(size_t slot, Sequence& sequence);
   Tensor read_and_score(size_t slot, Sequence& sequence);
   void accept(size_t slot, const Tensor& logits_V);

@@ -9,12 +9,6 @@ namespace {
 
 constexpr const char* kName = "ema";
 
-std::vector<Tensor> values_of(const Parameters& parameters) {
-  std::vector<Tensor> values;
-  for (const Parameter& p : parameters) values.push_back(p.value);
-  return values;
-}
-
 }  // namespace
 
 Contract Ema::contract() const {

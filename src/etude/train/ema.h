@@ -1,12 +1,13 @@
 #pragma once
 // An exponential moving average of the weights (Polyak and Juditsky 1992, with the forgetting that became usual): after
-// each update of a learner
+// each update of a learner, one that was skipped for a gradient that isn't finite included
 //
 //   average <- d * average + (1 - d) * weights,   from average = the weights before step one
 //
-// with d the decay, or with `warmup` min(decay, (1 + n) / (10 + n)) where n averagings were done before. Nothing that
-// is trained sees it. Each replica averages its own weights; what an exchange changes is in them from the next update
-// on. Evaluations show it as "ema/valid/loss", and it is published as the net "model@ema".
+// with d the decay, or with `warmup` min(decay, (1 + n) / (10 + n)) where n averagings were done before
+// (warmed_up_decay() in etude/optim/averaging.h). Nothing that is trained sees it. Each replica averages its own
+// weights; what an exchange changes is in them from the next update on. Evaluations show it as "ema/valid/loss", and it
+// is published as the net "model@ema".
 
 #include "etude/base/options.h"
 #include "etude/train/hooks.h"

@@ -6,7 +6,7 @@
 //     data.json           the cards of its data sets; a run goes on with the same data only
 //     tokenizer/          what reads its texts, unless that is bytes
 //     metrics.jsonl       a line per measurement
-//     events.out.tfevents.<n>   the same for TensorBoard, a file per process that worked on it
+//     events.out.tfevents.<n>   the same for TensorBoard, a file per process that wrote them
 //     checkpoints/        the newest states
 //     rows/<eval>.jsonl   a line per sample of the last evaluation
 //     model.safetensors   the nets of replica 0

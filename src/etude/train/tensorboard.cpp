@@ -2,6 +2,7 @@
 
 #include <array>
 #include <bit>
+#include <boost/crc.hpp>
 #include <charconv>
 #include <chrono>
 #include <cmath>
@@ -12,16 +13,6 @@ namespace etude {
 namespace {
 
 constexpr std::string_view kPrefix = "events.out.tfevents.";
-
-constexpr std::array<uint32_t, 256> kCrcTable = [] {
-  std::array<uint32_t, 256> table{};
-  for (uint32_t byte = 0; byte < table.size(); ++byte) {
-    uint32_t crc = byte;
-    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1) ? 0x82F63B78U : 0U);
-    table.at(byte) = crc;
-  }
-  return table;
-}();
 
 template <class Number>
 std::string little_endian(Number number) {
@@ -88,9 +79,9 @@ std::string next_path(const std::string& directory) {
 }  // namespace
 
 uint32_t crc32c(std::string_view bytes) {
-  uint32_t crc = ~0U;
-  for (const char byte : bytes) crc = (crc >> 8) ^ kCrcTable.at((crc ^ static_cast<uint8_t>(byte)) & 0xFF);
-  return ~crc;
+  boost::crc_optimal<32, 0x1EDC6F41, 0xFFFFFFFF, 0xFFFFFFFF, true, true> crc;
+  crc.process_bytes(bytes.data(), bytes.size());
+  return crc.checksum();
 }
 
 std::string event_header(double wall_time, int64_t first_step) {

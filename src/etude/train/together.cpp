@@ -8,6 +8,7 @@
 #include "etude/tensor/bytes.h"
 #include "etude/train/loop.h"
 #include "etude/train/sealed.h"
+#include "etude/train/variants.h"
 
 namespace etude {
 namespace {
@@ -112,7 +113,8 @@ bool Trainer::fits(const Portion& part) const {
     const auto& [name, value] = entry;
     if (name.starts_with("rows/")) return value.dim() == 2 && value.size(1) == 3 && value.dtype() == torch::kFloat64;
     const auto mine = own.find(name);
-    const bool known = name.starts_with("parameter/") || name.starts_with("net/") || name.starts_with("store/variant/");
+    const bool known = name.starts_with("parameter/") || name.starts_with("net/") ||
+                       name.starts_with(std::string("store/") + kVariants);
     return mine == own.end() ? !known : mine->second.sizes() == value.sizes() && mine->second.dtype() == value.dtype();
   });
 }

@@ -186,8 +186,9 @@ class ByArchive : public Unpacked {
 
 Packing packing_of(std::string_view name) {
   const auto ends = [&](std::string_view end) {
-    return name.size() > end.size() && std::equal(end.rbegin(), end.rend(), name.rbegin(),
-                                                  [](char a, char b) { return a == b || a == (b | 0x20); });
+    return name.size() > end.size() && std::equal(end.rbegin(), end.rend(), name.rbegin(), [](char a, char b) {
+             return a == (b >= 'A' && b <= 'Z' ? static_cast<char>(b | 0x20) : b);
+           });
   };
   return ends(".gz") ? Packing::gzip : ends(".zst") ? Packing::zstd : ends(".xz") ? Packing::xz : Packing::none;
 }

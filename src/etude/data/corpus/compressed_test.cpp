@@ -73,7 +73,8 @@ TEST(CorpusCompressed, NamesTell) {
   EXPECT_EQ(packing_of("a.jsonl.gz"), Packing::gzip);
   EXPECT_EQ(packing_of("a.txt.ZST"), Packing::zstd);
   EXPECT_EQ(packing_of("a.xz"), Packing::xz);
-  for (const char* name : {"a.txt", ".gz", "agz", "a.gz.txt", ""}) EXPECT_EQ(packing_of(name), Packing::none) << name;
+  for (const char* name : {"a.txt", ".gz", "agz", "a.gz.txt", "a\x0egz", ""})
+    EXPECT_EQ(packing_of(name), Packing::none) << name;
 }
 
 TEST(CorpusCompressed, GivesWhatWasPacked) {

@@ -245,7 +245,7 @@ class Scanner {
     if (code >= 0xd800 && code < 0xe000) {
       fail_at(begin, "half of a surrogate pair stands for no character", "write characters above U+FFFF as a pair");
     }
-    if (out) add_utf8(code, *out);
+    if (out) append_utf8(*out, code);
   }
 
   uint32_t hexadecimal() {
@@ -257,23 +257,6 @@ class Scanner {
       code = code * 16 + static_cast<uint32_t>(is_digit(c) ? c - '0' : letter - 'a' + 10);
     }
     return code;
-  }
-
-  static void add_utf8(uint32_t code, std::string& out) {
-    const auto add = [&](uint32_t byte) { out.push_back(static_cast<char>(byte)); };
-    if (code < 0x80) return add(code);
-    if (code < 0x800) {
-      add(0xc0 | code >> 6);
-    } else {
-      if (code < 0x10000) {
-        add(0xe0 | code >> 12);
-      } else {
-        add(0xf0 | code >> 18);
-        add(0x80 | (code >> 12 & 0x3f));
-      }
-      add(0x80 | (code >> 6 & 0x3f));
-    }
-    add(0x80 | (code & 0x3f));
   }
 
   std::string_view json_, field_;

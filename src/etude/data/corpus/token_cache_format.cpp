@@ -7,7 +7,7 @@
 namespace etude::corpus {
 namespace {
 
-constexpr std::string_view kBegin = "etudetok", kEnd = "etudeend";
+constexpr std::string_view kEnd = "etudeend";
 constexpr uint32_t kVersion = 1;
 constexpr size_t kKey = 64, kNumbers = 24, kBuffer = size_t{1} << 20;
 constexpr int64_t kMostTokens = int64_t{1} << 60;
@@ -42,7 +42,7 @@ TokenCacheInfo token_cache_info(std::string_view head, std::string_view tail, in
       static_cast<int64_t>(tail.size()) != kCacheTail) {
     throw bad("it has only " + std::to_string(size) + " bytes");
   }
-  if (!head.starts_with(kBegin)) throw bad("it doesn't begin as a token cache");
+  if (!head.starts_with(kCacheMagic)) throw bad("it doesn't begin as a token cache");
   if (!tail.ends_with(kEnd)) throw bad("it doesn't end as a token cache: it was cut");
   if (const auto version = get<uint32_t>(head, 8); version != kVersion) {
     throw bad("it has the version " + std::to_string(version) + "; known is " + std::to_string(kVersion));
@@ -66,7 +66,7 @@ TokenCacheInfo token_cache_info(std::string_view head, std::string_view tail, in
 TokenCacheWriter::TokenCacheWriter(file::Writer& writer, const std::string& key, int64_t vocabulary)
     : writer_(writer), width_(vocabulary <= (1 << 16) ? 2 : 4) {
   ETUDE_CHECK(key.size() == kKey && vocabulary >= 1 && vocabulary <= (int64_t{1} << 31), "a key and a vocabulary");
-  head_ = kBegin;
+  head_ = kCacheMagic;
   put(head_, kVersion);
   put(head_, static_cast<uint32_t>(width_));
   head_ = filled(head_ + key, kCacheHead);

@@ -23,6 +23,7 @@ struct TokenCacheInfo {
   int64_t tokens = 0, documents = 0, empty = 0;
 };
 
+inline constexpr std::string_view kCacheMagic = "etudetok";  ///< what a file begins with
 inline constexpr int64_t kCacheHead = 128, kCacheTail = 128;
 
 /// What the two ends of a file of `size` bytes say. Errors: Code::data at `name`: anything that is not as above.

@@ -186,8 +186,6 @@ std::string unpacked(std::string bytes, const std::string& name, int64_t most) {
   if (archive_read_open_memory(a.get(), bytes.data(), bytes.size()) < ARCHIVE_WARN || !next(a.get(), name))
     refuse(name, "the packed file can't be read: " + complaint(a.get()));
   if (archive_filter_count(a.get()) < 2) return bytes;  // none of the formats after all
-  ArchiveLimits limits;
-  limits.member_bytes = most;
   std::string out;
   std::vector<char> block(kBlock);
   for (la_ssize_t n; (n = archive_read_data(a.get(), block.data(), block.size())) != 0;) {

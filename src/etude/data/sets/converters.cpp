@@ -57,7 +57,7 @@ void refuse_member(const std::string& member, const std::string& what, int64_t l
               "`etude data show` names");
 }
 
-std::string as_utf8(std::string bytes, bool euro) {
+std::string as_utf8(std::string bytes) {
   if (valid_utf8(bytes)) return bytes;
   std::string out;
   out.reserve(bytes.size() + bytes.size() / 8);
@@ -65,11 +65,8 @@ std::string as_utf8(std::string bytes, bool euro) {
     const auto byte = static_cast<unsigned char>(c);
     if (byte < 0x80) {
       out += c;
-    } else if (euro && byte == 0xA4) {
-      out += "\u20AC";
     } else {
-      out += static_cast<char>(0xC0 | byte >> 6);
-      out += static_cast<char>(0x80 | (byte & 0x3F));
+      append_utf8(out, byte);
     }
   }
   return out;

@@ -68,8 +68,8 @@ const std::vector<Converter>& converters();
 std::vector<std::string> members_like(const MemberFiles& members, std::string_view glob);
 /// The error for a member that is not what its kind says: "WHAT", at "MEMBER" or "MEMBER:LINE".
 [[noreturn]] void refuse_member(const std::string& member, const std::string& what, int64_t line = 0);
-/// The bytes as UTF-8: as they are if they are UTF-8, else taken as ISO 8859-1 (or 8859-15: `euro`).
-std::string as_utf8(std::string bytes, bool euro = false);
+/// The bytes as UTF-8: as they are if they are UTF-8, else taken as ISO 8859-1.
+std::string as_utf8(std::string bytes);
 /// Without blanks at the ends, and with a single blank for each run of blanks and line ends.
 std::string one_line(std::string_view text);
 
@@ -88,13 +88,13 @@ void manpages(const MemberFiles&, const SetDescription&, const Emit&);   ///< tr
 void markdown(const MemberFiles&, const SetDescription&, const Emit&);   ///< a file is a document
 void message_catalogues(const MemberFiles&, const SetDescription&, const Emit&);  ///< gettext's .mo
 void metamath(const MemberFiles&, const SetDescription&, const Emit&);            ///< .mm: theorems with their proofs
-void plain_text(const MemberFiles&, const SetDescription&, const Emit&);          ///< a chapter is a document
+void plain_text(const MemberFiles&, const SetDescription&, const Emit&);          ///< a numbered section is a document
 void r_data(const MemberFiles&, const SetDescription&, const Emit&);              ///< .rda, and .rdb with .rdx
 void sword(const MemberFiles&, const SetDescription&, const Emit&);               ///< zText modules: verses
 void talk_topics(const MemberFiles&, const SetDescription&, const Emit&);         ///< Cataclysm's dialogue graph
 void time_zones(const MemberFiles&, const SetDescription&, const Emit&);          ///< zone.tab with iso3166.tab
 void wml(const MemberFiles&, const SetDescription&, const Emit&);                 ///< Wesnoth's campaigns
-void wordnet(const MemberFiles&, const SetDescription&, const Emit&);             ///< data.* and index.* of wndb(5)
+void wordnet(const MemberFiles&, const SetDescription&, const Emit&);             ///< data.* of wndb(5)
 void words(const MemberFiles&, const SetDescription&, const Emit&);               ///< a word in each line
 }  // namespace convert
 

@@ -150,4 +150,9 @@ bool matches_glob(std::string_view pattern, std::string_view path) {
   return true;
 }
 
+std::string SetDescription::option(const std::string& key, const std::string& otherwise) const {
+  const auto found = options.find(key);
+  return found == options.end() ? otherwise : found->second;
+}
+
 }  // namespace etude

@@ -27,11 +27,12 @@ struct SetDescription {
   enum class Source { packages, indexes, status } source = Source::packages;
   std::string kind;                            ///< of its converter
   std::map<std::string, std::string> options;  ///< of the converter
-  std::vector<SetPackage> packages;            ///< none for the other sources
-  std::vector<std::string> members;            ///< patterns of member paths
-  std::string content;                         ///< members_hash() of what the packages hold; empty where it changes
-  int64_t documents = 0;                       ///< counted once; what a changing set has may differ
-  int64_t bytes = 0;                           ///< of its documents as JSON lines, counted once
+  std::string option(const std::string& key, const std::string& otherwise = "") const;
+  std::vector<SetPackage> packages;  ///< none for the other sources
+  std::vector<std::string> members;  ///< patterns of member paths
+  std::string content;               ///< members_hash() of what the packages hold; empty where it changes
+  int64_t documents = 0;             ///< counted once; what a changing set has may differ
+  int64_t bytes = 0;                 ///< of its documents as JSON lines, counted once
 
   int64_t packed_bytes() const;  ///< of all packages
 };

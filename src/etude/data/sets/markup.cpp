@@ -2,6 +2,8 @@
 
 #include <charconv>
 
+#include "etude/base/text.h"
+
 namespace etude {
 namespace {
 
@@ -22,23 +24,9 @@ uint32_t referenced(std::string_view name) {
 
 }  // namespace
 
-void append_utf8(std::string& out, uint32_t character) {
+void append_character(std::string& out, uint32_t character) {
   if (character == 0 || character > 0x10FFFF || (character >= 0xD800 && character < 0xE000)) character = 0xFFFD;
-  if (character < 0x80) {
-    out += static_cast<char>(character);
-  } else if (character < 0x800) {
-    out += static_cast<char>(0xC0 | character >> 6);
-    out += static_cast<char>(0x80 | (character & 0x3F));
-  } else if (character < 0x10000) {
-    out += static_cast<char>(0xE0 | character >> 12);
-    out += static_cast<char>(0x80 | (character >> 6 & 0x3F));
-    out += static_cast<char>(0x80 | (character & 0x3F));
-  } else {
-    out += static_cast<char>(0xF0 | character >> 18);
-    out += static_cast<char>(0x80 | (character >> 12 & 0x3F));
-    out += static_cast<char>(0x80 | (character >> 6 & 0x3F));
-    out += static_cast<char>(0x80 | (character & 0x3F));
-  }
+  append_utf8(out, character);
 }
 
 std::string without_entities(std::string_view text) {
@@ -54,7 +42,7 @@ std::string without_entities(std::string_view text) {
     if (character == 0) {
       out += '&';
     } else {
-      append_utf8(out, character);
+      append_character(out, character);
       text.remove_prefix(end + 1);
     }
   }

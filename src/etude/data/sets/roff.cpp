@@ -125,7 +125,7 @@ class Page {
     if (structure(name, rest, cursor)) return;
     if (name == "Dd" || name == "Dt") is_mdoc_ = true;
     if (is_mdoc_ ? mdoc(name, rest) : man(name, rest)) return;
-    layout(name, rest);
+    layout(name);
   }
 
   // Conditions, definitions, tables: requests that decide which lines are read.
@@ -407,7 +407,7 @@ class Page {
   }
 
   /// Requests that only place text, in pages of either kind. What is unknown prints nothing.
-  void layout(std::string_view name, std::string_view) {
+  void layout(std::string_view name) {
     constexpr std::string_view kParagraphs[] = {"PP", "P", "LP", "HP", "sp", "Sp", "YS", "RS", "RE"};
     if (std::find(std::begin(kParagraphs), std::end(kParagraphs), name) != std::end(kParagraphs)) {
       flow_.end_paragraph();

@@ -171,7 +171,7 @@ class Escapes {
     } else if (name.size() >= 5 && name[0] == 'u') {
       uint32_t character = 0;
       const auto [end, error] = std::from_chars(name.data() + 1, name.data() + name.size(), character, 16);
-      if (error == std::errc() && character > 0) append_utf8(line_.text, character);
+      if (error == std::errc() && character > 0) append_character(line_.text, character);
     }
   }
 

@@ -67,7 +67,6 @@ class SetMaker {
   void add(const ArchiveMember& member);
   void clear();  ///< as if nothing had been added
   std::string content() const { return members_hash(members_); }
-  const std::vector<StoredFile>& members() const { return members_; }
   std::string work_folder() const;  ///< for downloads; goes away with the making
 
   /// Converts, writes the manifest and puts the set in its place. Errors: Code::data for documents that break the

@@ -135,7 +135,7 @@ TEST_F(SetStore, AFileThatTwoPackagesHoldIsRefused) {
       Code::data, "hold the same file", "usr/share/dict/some");
   maker.clear();
   maker.add({"usr/share/dict/some", "two\n"});
-  EXPECT_EQ(maker.members().size(), 1u);
+  EXPECT_EQ(maker.content(), members_hash({{"files/usr/share/dict/some", 4, file::sha256("two\n")}}));
 }
 
 TEST_F(SetStore, IsRemoved) {

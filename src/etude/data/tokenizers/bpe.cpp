@@ -37,7 +37,6 @@ BpeModel::BpeModel(TokenTable table, BpeOptions options, const std::string& wher
                   "name a token of the vocabulary, or none");
     }
   }
-  has_fallback_ = options_.byte_fallback;
   for (int byte = 0; byte < 256; ++byte) {
     int32_t& id = byte_ids_[static_cast<size_t>(byte)];
     id = options_.bytes ? table_.id(byte_character(static_cast<unsigned char>(byte))) : table_.id(byte_token(byte));
@@ -155,7 +154,7 @@ void BpeModel::first_tokens(std::string_view piece, ModelScratch& scratch, std::
     if (id != kNoToken) {
       tokens.push_back({id, from, to});
       after_unknown = false;
-    } else if (has_fallback_ && !options_.bytes && fall_back(piece.substr(begin, end - begin), from, tokens)) {
+    } else if (options_.byte_fallback && !options_.bytes && fall_back(piece.substr(begin, end - begin), from, tokens)) {
       after_unknown = false;
     } else if (unknown_ != kNoToken) {
       if (after_unknown && options_.fuse_unknown) {

@@ -45,7 +45,7 @@ class BpeModel : public TokenModel {
   BpeOptions options_;
   int32_t unknown_ = kNoToken;
   std::array<int32_t, 256> byte_ids_{};  // of byte characters, or of "<0x0A>" for the fallback
-  bool has_fallback_ = false, merges_reach_over_words_ = false;
+  bool merges_reach_over_words_ = false;
   std::vector<Merge> merges_;  // open addressing
   size_t count_ = 0;
   int32_t next_rank_ = 0;

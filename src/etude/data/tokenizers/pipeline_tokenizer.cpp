@@ -17,7 +17,6 @@ struct Workspace {
   ModelScratch scratch;
   WordCache cache;
   std::vector<ModelToken> tokens;
-  std::vector<int32_t> ids;
 };
 
 class PipelineTokenizer : public Tokenizer {

@@ -115,6 +115,10 @@ TEST(TokenizerJson, DocumentsAreClosedByWhatTheFilesSay) {
   for (const auto& [name, content] : open_tokenizer(folder.path())->files()) copy.write(name, content);
   EXPECT_FALSE(file::exists(copy.at("config.json")));  // that one belongs to the model
   EXPECT_EQ(open_tokenizer(copy.path())->document_end(), 9);
+  folder.write("tokenizer_config.json", R"({"eos_token": null})");
+  const TestFolder again;
+  for (const auto& [name, content] : open_tokenizer(folder.path())->files()) again.write(name, content);
+  EXPECT_EQ(open_tokenizer(again.path())->document_end(), 9);
   folder.write("special_tokens_map.json", R"({"eos_token": {"content": "</s>"}})");
   EXPECT_EQ(open_tokenizer(folder.path())->document_end(), 10);
   folder.write("tokenizer_config.json", R"({"eos_token": "<end>", "bos_token": "</s>", "add_bos_token": true})");

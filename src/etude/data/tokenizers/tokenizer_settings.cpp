@@ -140,7 +140,15 @@ void name_document_end(TokenizerSettings& settings, const std::string& token) {
     if (kept.name != kConfig) continue;
     const JsonView json = JsonView::parse(kept.content, kept.name);
     bool empty = true;
-    json.each_member("the file", [&](std::string_view, JsonView) { empty = false; });
+    std::string_view null;  // "eos_token": null
+    json.each_member("the file", [&](std::string_view key, JsonView value) {
+      empty = false;
+      if (key == "eos_token") null = value.raw();
+    });
+    if (!null.empty()) {
+      kept.content.replace(static_cast<size_t>(null.data() - kept.content.data()), null.size(), json_quoted(token));
+      return;
+    }
     const size_t brace = kept.content.find('{');
     kept.content.insert(brace + 1, member + (empty ? "" : ", "));
     return;

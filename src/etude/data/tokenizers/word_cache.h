@@ -10,7 +10,7 @@ namespace etude {
 
 class WordCache {
  public:
-  /// The ids of a word as [first, first + count) of ids(), if it is known.
+  /// The ids of a word as [first, first + count), if it is known; until the next add().
   struct Ids {
     const int32_t* first = nullptr;
     size_t count = 0;

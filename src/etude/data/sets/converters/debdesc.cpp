@@ -191,8 +191,7 @@ std::string without_name(const std::string& text, const std::string& name) {
 /// `language` other than en also the whole text in English (en) and in the language (under its own name); packages
 /// that nobody has translated are left out.
 void debdesc(const MemberFiles& members, const SetDescription& set, const Emit& emit) {
-  const auto option = set.options.find("language");
-  const std::string language = option == set.options.end() ? "en" : option->second;
+  const std::string language = set.option("language", "en");
   const std::map<std::string, Words> english = translation(members, "en");
   const std::map<std::string, Words> other =
       language == "en" ? std::map<std::string, Words>() : translation(members, language);

@@ -20,11 +20,6 @@ std::vector<std::string> words_of(const std::string& text) {
   return words;
 }
 
-std::string option(const SetDescription& set, const std::string& key) {
-  const auto found = set.options.find(key);
-  return found == set.options.end() ? std::string() : found->second;
-}
-
 nlohmann::json cell(const RObject& column, size_t row) {
   if (column.kind == RKind::real && std::isfinite(column.reals()[row])) return column.reals()[row];
   if (column.kind == RKind::integer && !column.is("factor") && column.integers()[row] != kRMissing) {
@@ -39,7 +34,7 @@ nlohmann::json cell(const RObject& column, size_t row) {
 void emit_rows(const std::string& name, const RObject& value, const std::string& member, const SetDescription& set,
                const Emit& emit) {
   const RFrame frame = data_frame(value, member + ": " + name);
-  const std::string text_column = option(set, "text");
+  const std::string text_column = set.option("text");
   const RObject& texts = frame.column(text_column);
   for (size_t row = 0; row < frame.rows; ++row) {
     const std::string text(trim(texts.text(row).value_or("")));
@@ -48,7 +43,7 @@ void emit_rows(const std::string& name, const RObject& value, const std::string&
     for (size_t i = 0; i < frame.columns.size(); ++i) {
       if (frame.names[i] != text_column) document[frame.names[i]] = cell(*frame.columns[i], row);
     }
-    const std::string split = option(set, "split:" + name);
+    const std::string split = set.option("split:" + name);
     if (!split.empty()) document["split"] = split;
     emit(document);
   }
@@ -99,7 +94,7 @@ void emit_chapters(const std::string& name, const RObject& lines, const Emit& em
 /// the text of data frames; `split:NAME`, which field `split` the rows of a value get. Values that are vectors of texts
 /// are the lines of a book. Fields: the other columns; or book, chapter, heading, lines (how many there were).
 void r_data(const MemberFiles& members, const SetDescription& set, const Emit& emit) {
-  const std::vector<std::string> wanted = words_of(option(set, "values"));
+  const std::vector<std::string> wanted = words_of(set.option("values"));
   const auto convert = [&](const std::string& member, const std::string& name, const RObject& value) {
     if (value.kind == RKind::text) {
       emit_chapters(name, value, emit);
