@@ -89,6 +89,9 @@ add_library(etude::torch ALIAS etude_torch)
 target_include_directories(etude_torch SYSTEM INTERFACE
   ${torch_root}/include ${torch_root}/include/torch/csrc/api/include)
 target_link_libraries(etude_torch INTERFACE etude_torch_cpu etude_torch_c10)
+# at::parallel_for is a template with OpenMP inside: without this flag it runs on one thread in silence.
+target_compile_options(etude_torch INTERFACE -fopenmp)
+target_link_options(etude_torch INTERFACE -fopenmp)
 set(CMAKE_BUILD_RPATH ${torch_rpath})
 foreach(dir ${torch_rpath})
   target_link_options(etude_torch INTERFACE -Wl,-rpath-link,${dir})

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "etude/base/rng.h"
+#include "etude/tensor/format.h"
 #include "etude/tensor/tensor.h"
 
 namespace etude {
@@ -46,6 +47,10 @@ struct Ctx {
   /// Keys and values of earlier tokens, which attention goes on from (see etude/nn/kv_cache.h). Nets that follow it say
   /// so: LanguageModel::follows_cache().
   KvCache* cache = nullptr;
+  /// Of the operands of products; losses, norms and the residual stream stay float32.
+  Format format = Format::float32;
+  /// Residual blocks keep their input only, and compute what backward needs of their inside once more.
+  bool recompute = false;
   /// The stream of a sample at a site (a block's name): the same at any batch split or rank count.
   Rng rng(Purpose purpose, int64_t item, std::string_view site) const {
     return Rng(Key{seed, purpose, step, item}).fork(site);

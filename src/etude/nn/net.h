@@ -35,6 +35,9 @@ class LanguageModel : public Net {
   /// ids_BT int64 in [0, vocabulary). position_BT and segment_BT (documents within a packed row, which
   /// do not see each other) may be undefined. Returns logits_BTV.
   virtual Tensor logits(const Tensor& ids_BT, const Tensor& position_BT, const Tensor& segment_BT, Ctx& ctx) = 0;
+  /// -log softmax(logits)[label] of each token in float32, [B, T]; 0 for labels of -1. Others are in [0, vocabulary).
+  virtual Tensor token_losses(const Tensor& ids_BT, const Tensor& position_BT, const Tensor& segment_BT,
+                              const Tensor& labels_BT, Ctx& ctx);
   /// Logits of what follows the last token of each row, [B, V]: without the head's work for all other tokens.
   virtual Tensor next_logits(const Tensor& ids_BT, const Tensor& position_BT, Ctx& ctx) {
     return logits(ids_BT, position_BT, {}, ctx).select(1, -1);

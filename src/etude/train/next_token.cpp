@@ -1,4 +1,4 @@
-// B batch, T time, V vocabulary.
+// B batch, T time.
 
 #include "etude/train/next_token.h"
 
@@ -18,13 +18,9 @@ Terms NextToken::loss(Step& step, const Batch& batch, Ctx& ctx) {
     return it == batch.x.end() ? Tensor() : it->second;
   };
   const Tensor labels_BT = batch.at("labels_BT");
-  const Tensor logits_BTV = step.net<LanguageModel>(options_.net)
-                                .logits(batch.at("ids_BT"), optional("position_BT"), optional("segment_BT"), ctx);
-  const int64_t V = logits_BTV.size(-1);
-  // ignore_index gives an item of 0 for labels of -1, which is their weight.
   const Tensor item_BT =
-      at::cross_entropy_loss(logits_BTV.reshape({-1, V}), labels_BT.reshape({-1}), {}, at::Reduction::None, -1)
-          .view_as(labels_BT);
+      step.net<LanguageModel>(options_.net)
+          .token_losses(batch.at("ids_BT"), optional("position_BT"), optional("segment_BT"), labels_BT, ctx);
   return {Term{.name = "next_token",
                .item = item_BT,
                .weight = ctx.train ? Tensor() : labels_BT.ge(0).to(item_BT.dtype()),

@@ -1,0 +1,15 @@
+// B batch, T time, V vocabulary.
+
+#include "etude/nn/net.h"
+
+namespace etude {
+
+Tensor LanguageModel::token_losses(const Tensor& ids_BT, const Tensor& position_BT, const Tensor& segment_BT,
+                                   const Tensor& labels_BT, Ctx& ctx) {
+  const Tensor logits_BTV = logits(ids_BT, position_BT, segment_BT, ctx);
+  const Tensor logits_NV = logits_BTV.reshape({-1, logits_BTV.size(-1)}).to(at::kFloat);
+  return at::cross_entropy_loss(logits_NV, labels_BT.reshape({-1}), {}, at::Reduction::None, /*ignore_index=*/-1)
+      .view_as(labels_BT);
+}
+
+}  // namespace etude
