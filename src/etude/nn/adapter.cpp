@@ -44,7 +44,7 @@ bool meets(const std::string& name, const std::string& target) {
 /// layer.
 std::vector<std::string> usual_targets(const Layers& layers) {
   std::vector<std::string> met;
-  for (const char* target : {"q_proj", "v_proj", "c_attn"})
+  for (const char* target : {"q_proj", "v_proj", "c_attn", "query", "value"})
     if (std::any_of(layers.begin(), layers.end(), [&](const auto& l) { return is_called(l.first, target); }))
       met.push_back(target);
   return met;
@@ -75,7 +75,7 @@ std::optional<std::string> corrected(std::string_view tensor, const Layers& laye
   for (const std::string_view end : {kDown, kUp}) {
     if (!tensor.ends_with(end)) continue;
     const std::string name(tensor.substr(0, tensor.size() - end.size()));
-    for (const char* prefix : {"", "model.", "transformer."})
+    for (const char* prefix : {"", "model.", "transformer.", "bert."})
       for (const auto& [known, linear] : layers)
         if (known == prefix + name) return known;
   }

@@ -1,0 +1,207 @@
+// B batch, T time, N any leading dimensions, D model width, H heads, E head width, F hidden width, V vocabulary.
+
+#include "etude/nn/encoder.h"
+
+#include "etude/base/error.h"
+#include "etude/nn/adapter.h"
+#include "etude/tensor/fill.h"
+
+namespace etude {
+namespace {
+
+using Module = torch::nn::Module;
+
+std::shared_ptr<Module> group(Module& parent, const std::string& name) {
+  return parent.register_module(name, std::make_shared<Module>());
+}
+
+/// softmax(q k^T / sqrt(E)) v for each head over those that are seen, [B, T, H, E].
+Tensor attention_both_ways(const Tensor& q_BTHE, const Tensor& k_BTHE, const Tensor& v_BTHE, const SightMask& mask) {
+  const auto seen = mask.seen.defined() ? std::optional<Tensor>(mask.seen) : std::nullopt;
+  return at::scaled_dot_product_attention(q_BTHE.transpose(1, 2), k_BTHE.transpose(1, 2), v_BTHE.transpose(1, 2), seen)
+      .transpose(1, 2);
+}
+
+}  // namespace
+
+SightMask sight_mask(const EncoderRows& rows) {
+  SightMask mask;
+  if (rows.length_B.defined()) {
+    const Tensor place_T = at::arange(rows.ids_BT.size(1), rows.length_B.options());
+    mask.seen = place_T.lt(rows.length_B.clamp_min(1).view({-1, 1, 1, 1}));
+  }
+  if (rows.segment_BT.defined()) {
+    const Tensor same_BTT = rows.segment_BT.unsqueeze(2).eq(rows.segment_BT.unsqueeze(1)).unsqueeze(1);
+    mask.seen = mask.seen.defined() ? mask.seen.logical_and(same_BTT) : same_BTT;
+  }
+  return mask;
+}
+
+EncoderBlock::EncoderBlock(const std::string& name, const EncoderOptions& o)
+    : tap_(name + ".output"),
+      attention_site_(name + ".attention"),
+      attention_tap_(name + ".attention.output"),
+      output_site_(name + ".output"),
+      heads_(o.heads),
+      dropout_(o.dropout) {
+  const auto linear = [](Module& parent, const std::string& full, const char* part, int64_t inputs, int64_t outputs) {
+    return parent.register_module(part, std::make_shared<Linear>(full + "." + part, inputs, outputs, true));
+  };
+  const auto norm = [&](Module& parent, const std::string& full) {
+    return parent.register_module("LayerNorm", std::make_shared<LayerNorm>(full + ".LayerNorm", o.dim, o.norm_eps));
+  };
+  const auto attention = group(*this, "attention");
+  const auto self = group(*attention, "self");
+  query_ = linear(*self, name + ".attention.self", "query", o.dim, o.dim);
+  key_ = linear(*self, name + ".attention.self", "key", o.dim, o.dim);
+  value_ = linear(*self, name + ".attention.self", "value", o.dim, o.dim);
+  const auto attention_output = group(*attention, "output");
+  attention_dense_ = linear(*attention_output, name + ".attention.output", "dense", o.dim, o.dim);
+  attention_norm_ = norm(*attention_output, name + ".attention.output");
+  intermediate_dense_ =
+      linear(*group(*this, "intermediate"), name + ".intermediate", "dense", o.dim, o.ffn_or_default());
+  const auto output = group(*this, "output");
+  output_dense_ = linear(*output, name + ".output", "dense", o.ffn_or_default(), o.dim);
+  output_norm_ = norm(*output, name + ".output");
+}
+
+Tensor EncoderBlock::attend(const Tensor& x_BTD, const SightMask& mask, Ctx& ctx) {
+  const int64_t B = x_BTD.size(0), T = x_BTD.size(1), D = x_BTD.size(2);
+  const auto heads = [&](Linear& projection) {
+    return projection.forward(x_BTD, ctx).view({B, T, heads_, D / heads_});
+  };
+  const Tensor y_BTHE = attention_both_ways(heads(*query_), heads(*key_), heads(*value_), mask);
+  return attention_dense_->forward(y_BTHE.reshape({B, T, D}), ctx);
+}
+
+Tensor EncoderBlock::forward(const Tensor& x_BTD, const SightMask& mask, Ctx& ctx) {
+  const Tensor a_BTD = attend(x_BTD, mask, ctx);
+  const Tensor h_BTD = attention_norm_->forward(x_BTD + dropout(a_BTD, dropout_, ctx, attention_site_), ctx);
+  const Tensor hidden_BTF = at::gelu(intermediate_dense_->forward(h_BTD, ctx));
+  const Tensor m_BTD = output_dense_->forward(hidden_BTF, ctx);
+  const Tensor y_BTD = output_norm_->forward(h_BTD + dropout(m_BTD, dropout_, ctx, output_site_), ctx);
+  if (ctx.taps) {
+    ctx.taps->offer(attention_tap_, h_BTD);
+    ctx.taps->offer(tap_, y_BTD);
+  }
+  return y_BTD;
+}
+
+double EncoderBlock::flops_per_token() const {
+  double all = 0;
+  for (const auto& linear : {query_, key_, value_, attention_dense_, intermediate_dense_, output_dense_})
+    all += linear->flops_per_row();
+  return all;
+}
+
+Encoder::Encoder(const EncoderOptions& options) : options_((check(options), options)) {
+  const EncoderOptions& o = options_;
+  const auto bert = group(*this, "bert");
+  const auto embeddings = group(*bert, "embeddings");
+  const auto table = [&](const std::string& name, int64_t rows) {
+    return embeddings->register_module(name, std::make_shared<Embedding>("bert.embeddings." + name, rows, o.dim));
+  };
+  word_ = table("word_embeddings", o.vocab);
+  position_ = table("position_embeddings", o.length);
+  type_ = table("token_type_embeddings", o.types);
+  embedding_norm_ = embeddings->register_module(
+      "LayerNorm", std::make_shared<LayerNorm>("bert.embeddings.LayerNorm", o.dim, o.norm_eps));
+  const auto layer = group(*group(*bert, "encoder"), "layer");
+  for (int64_t i = 0; i < o.layers; ++i) {
+    const std::string number = std::to_string(i);
+    blocks_.push_back(
+        layer->register_module(number, std::make_shared<EncoderBlock>("bert.encoder.layer." + number, o)));
+  }
+  const auto predictions = group(*group(*this, "cls"), "predictions");
+  const auto transform = group(*predictions, "transform");
+  transform_dense_ = transform->register_module(
+      "dense", std::make_shared<Linear>("cls.predictions.transform.dense", o.dim, o.dim, true));
+  transform_norm_ = transform->register_module(
+      "LayerNorm", std::make_shared<LayerNorm>("cls.predictions.transform.LayerNorm", o.dim, o.norm_eps));
+  bias_V_ = predictions->register_parameter("bias", torch::zeros({o.vocab}));
+}
+
+Tensor Encoder::embed(const EncoderRows& rows, Ctx& ctx) {
+  ETUDE_CHECK(rows.ids_BT.defined() && rows.ids_BT.dim() == 2, "ids_BT has two dimensions");
+  const int64_t T = rows.ids_BT.size(1);
+  if (T > options_.length) {
+    throw Error(Code::data,
+                "a row of " + std::to_string(T) + " tokens is longer than the net's length of " +
+                    std::to_string(options_.length),
+                "ids_BT", "raise length of the net or cut shorter rows");
+  }
+  if (rows.position_BT.defined())
+    require_below(rows.position_BT, options_.length, "position_BT",
+                  "raise length of the net, or count positions from the beginning of a row");
+  if (rows.type_BT.defined()) require_below(rows.type_BT, options_.types, "type_BT", "raise types of the net");
+  const Tensor position = rows.position_BT.defined() ? at::embedding(position_->weight, rows.position_BT)
+                                                     : position_->weight.narrow(0, 0, T);
+  const Tensor type = rows.type_BT.defined() ? at::embedding(type_->weight, rows.type_BT) : type_->weight.select(0, 0);
+  const Tensor sum_BTD = word_->forward(rows.ids_BT, ctx) + (position + type);
+  const Tensor x_BTD = dropout(embedding_norm_->forward(sum_BTD, ctx), options_.dropout, ctx, "bert.embeddings");
+  if (ctx.taps) ctx.taps->offer("bert.embeddings.output", x_BTD);
+  return x_BTD;
+}
+
+Tensor Encoder::hidden(const EncoderRows& rows, Ctx& ctx) {
+  Tensor x_BTD = embed(rows, ctx);
+  const SightMask mask = sight_mask(rows);
+  for (const auto& block : blocks_) x_BTD = block->forward(x_BTD, mask, ctx);
+  return x_BTD;
+}
+
+Tensor Encoder::transform(const Tensor& x_ND, Ctx& ctx) {
+  return transform_norm_->forward(at::gelu(transform_dense_->forward(x_ND, ctx)), ctx);
+}
+
+Tensor Encoder::head(const Tensor& x_ND, Ctx& ctx) { return at::linear(transform(x_ND, ctx), word_->weight, bias_V_); }
+
+Tensor Encoder::head_losses(const Tensor& x_ND, const Tensor& labels_N, Ctx& ctx) {
+  return at::cross_entropy_loss(head(x_ND, ctx).to(at::kFloat), labels_N, {}, at::Reduction::None, /*ignore_index=*/-1);
+}
+
+double Encoder::head_flops() const {
+  const auto D = static_cast<double>(options_.dim), V = static_cast<double>(options_.vocab);
+  return transform_dense_->flops_per_row() + 2 * D * V;
+}
+
+double Encoder::flops(const Batch& batch) const {
+  const auto ids = batch.x.find("ids_BT");
+  if (ids == batch.x.end()) return 0;
+  const auto B = static_cast<double>(ids->second.size(0)), T = static_cast<double>(ids->second.size(1));
+  const auto D = static_cast<double>(options_.dim), L = static_cast<double>(options_.layers);
+  // Scores and weighted values: D multiply-adds a pair each, all heads together.
+  return B * (T * L * blocks_.front()->flops_per_token() + L * 2 * (2 * D) * T * T);
+}
+
+void Encoder::initialise(uint64_t seed) {
+  const Rng root(Key{.seed = seed, .purpose = Purpose::init});
+  torch::NoGradGuard no_grad;
+  for (const auto& p : named_parameters()) {
+    const std::string& name = p.key();
+    if (name.ends_with("bias")) {
+      p.value().zero_();
+    } else if (name.ends_with("LayerNorm.weight")) {
+      p.value().fill_(1);
+    } else {
+      Rng rng = root.fork(name);
+      fill_normal_(p.value(), rng, 0, options_.init_std);
+    }
+  }
+}
+
+std::set<std::string> Encoder::tags(const std::string& parameter) const {
+  if (parameter.ends_with("bias") || parameter.ends_with("LayerNorm.weight")) return {"no_decay"};
+  return {};
+}
+
+std::shared_ptr<Encoder> make_encoder(const Part& part) {
+  Config table = part.config;
+  table.erase("kind");
+  EncoderOptions options;
+  read_options(table, options, "net encoder");
+  check(options, table);
+  return make_adapted<Encoder>(options.adapter, options);
+}
+
+}  // namespace etude
