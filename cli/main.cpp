@@ -8,6 +8,7 @@
 #include "etude/base/file.h"
 #include "etude/base/log.h"
 #include "etude/base/torch_pch.h"
+#include "etude/tensor/allocator.h"
 
 namespace etude::cli {
 namespace {
@@ -193,6 +194,7 @@ int main(int argc, char** argv) {
   using etude::Code, etude::Error, etude::cli::tell;
   etude::guard_standard_streams();
   try {
+    etude::install_allocator();
     const int status = etude::cli::run(argc, argv);
     etude::cli::finish_output();
     return status;
