@@ -76,9 +76,9 @@ struct Cut {
 
 template <class T>
 Cut cut_of(int64_t M, int64_t N, int64_t K, bool copies_a, int threads) {
-  // Of a core's second-level cache (512 KiB and up) a block of A may take a quarter, a chunk of a panel an eighth, the
-  // sums of a group a half.
-  constexpr int64_t kDeepest = (64 << 10) / (kPanel * static_cast<int64_t>(sizeof(T))) * 2;
+  // Of a core's second-level cache (1 MiB and up, or 512 KiB) a block of A takes 128 KiB, a chunk of a panel 64 KiB,
+  // and the sums of a group 256 KiB.
+  constexpr int64_t kDeepest = (64 << 10) / (kPanel * static_cast<int64_t>(sizeof(T)));
   constexpr int64_t kMostRows = 128, kMostSums = (256 << 10) / 4;
   Cut cut{};
   cut.chunks = K <= kDeepest + kDeepest / 2 ? 1 : divided_up(K, kDeepest);
@@ -229,11 +229,11 @@ at::Tensor product(const MatrixView& a, const MatrixView& b, Format format, at::
   const at::Tensor c_MN = at::empty({a.rows, b.cols}, at::TensorOptions().dtype(type));
   const int64_t N = b.cols;
   multiply(a, b, format, [&](const ProductBlock& block) {
-    const MatrixView from{block.data, at::kFloat, block.rows, block.cols, block.stride, 1};
+    const MatrixView sums{block.data, at::kFloat, block.rows, block.cols, block.stride, 1};
     if (type == at::kFloat)
-      copy_rows(from, c_MN.mutable_data_ptr<float>() + block.row * N + block.col, N, 0);
+      copy_rows(sums, c_MN.mutable_data_ptr<float>() + block.row * N + block.col, N, 0);
     else
-      copy_rows(from, c_MN.mutable_data_ptr<BFloat16>() + block.row * N + block.col, N, 0);
+      copy_rows(sums, c_MN.mutable_data_ptr<BFloat16>() + block.row * N + block.col, N, 0);
   });
   return c_MN;
 }
