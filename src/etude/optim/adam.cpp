@@ -6,12 +6,14 @@
 
 #include "etude/base/error.h"
 #include "etude/optim/groups.h"
+#include "etude/tensor/optimizer_kernels.h"
+#include "etude/tensor/paths.h"
 
 namespace etude {
 
 void adam_update_plain(const Tensor& theta, const Tensor& gradient, const Tensor& m, const Tensor& v, double t,
                        const AdamValues& with) {
-  Tensor g = gradient;
+  Tensor g = scaled(gradient, with.gradient_scale);
   if (with.decoupled)
     theta.mul_(1 - with.lr * with.weight_decay);
   else if (with.weight_decay != 0)
@@ -25,9 +27,20 @@ void adam_update_plain(const Tensor& theta, const Tensor& gradient, const Tensor
 
 void adam_update(const std::vector<Tensor>& value, const std::vector<Tensor>& gradient, const std::vector<Tensor>& mean,
                  const std::vector<Tensor>& square, const std::vector<Tensor>& step, const AdamValues& with) {
+  const char* const name = with.decoupled ? "adamw" : "adam";
+  if (has_update_pass(value, gradient, {mean, square})) {
+    took_path(name, "own");
+    std::vector<double> updates;
+    for (const Tensor& t : step) updates.push_back(t.item<double>());
+    adam_pass(value, gradient, mean, square, updates,
+              {with.lr, with.beta1, with.beta2, with.eps, with.weight_decay, with.decoupled, with.gradient_scale});
+    return;
+  }
   if (fusable({value, gradient, mean, square})) {
+    took_path(name, "aten: fused");
+    const std::vector<Tensor> g = scaled(gradient, with.gradient_scale);
     const auto kernel = [&](auto fused) {
-      fused(value, gradient, mean, square, /*max_exp_avg_sqs=*/at::TensorList(), step, with.lr, with.beta1, with.beta2,
+      fused(value, g, mean, square, /*max_exp_avg_sqs=*/at::TensorList(), step, with.lr, with.beta1, with.beta2,
             with.weight_decay, with.eps, /*amsgrad=*/false, /*maximize=*/false);
     };
     if (with.decoupled)
@@ -36,6 +49,7 @@ void adam_update(const std::vector<Tensor>& value, const std::vector<Tensor>& gr
       kernel([](auto&&... a) { at::_fused_adam_(a...); });
     return;
   }
+  took_path(name, "aten: device, type or layout");
   for (size_t i = 0; i < value.size(); ++i) {
     adam_update_plain(value[i], gradient[i], mean[i], square[i], step[i].item<double>(), with);
   }
@@ -57,7 +71,7 @@ class Adam : public Optimizer {
     }
   }
 
-  void step(const Position& position, const std::vector<Tensor>& gradients) override {
+  void step(const Position& position, const std::vector<Tensor>& gradients, double gradient_scale) override {
     ETUDE_CHECK(gradients.size() == parameters_.size(), "an update takes one gradient for each parameter");
     at::NoGradGuard no_grad;
     steps_.advance(gradients);
@@ -74,7 +88,7 @@ class Adam : public Optimizer {
       if (value.empty()) continue;
       adam_update(value, gradient, mean, square, step,
                   {group.lr.at(position), options_.beta1, options_.beta2, options_.eps, group.weight_decay,
-                   std::is_same_v<Options, AdamWOptions>});
+                   std::is_same_v<Options, AdamWOptions>, gradient_scale});
     }
   }
 

@@ -51,14 +51,16 @@ struct AdamWOptions {
 
 struct AdamValues {
   double lr, beta1, beta2, eps, weight_decay;
-  bool decoupled;  ///< AdamW
+  bool decoupled;             ///< AdamW
+  double gradient_scale = 1;  ///< gradients count so many times: a clip factor
 };
 
-/// One update of each parameter, in place; `step` already counts it (t >= 1), float32 scalars:
+/// One update of each parameter, in place; `step` already counts it (t >= 1), float32 scalars. With g the gradient
+/// times gradient_scale (equations in the order of the algorithms):
 ///   adam:  g <- g + lambda theta           adamw:  theta <- theta - lr lambda theta
 ///   m <- beta1 m + (1 - beta1) g           v <- beta2 v + (1 - beta2) g^2
 ///   theta <- theta - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
-/// Takes LibTorch's fused kernel where fusable() says so.
+/// Takes one pass over all of them where has_update_pass() says so, else LibTorch's fused kernel where fusable() does.
 void adam_update(const std::vector<Tensor>& value, const std::vector<Tensor>& gradient, const std::vector<Tensor>& mean,
                  const std::vector<Tensor>& square, const std::vector<Tensor>& step, const AdamValues& with);
 /// The same in plain ATen, for every device and dtype.

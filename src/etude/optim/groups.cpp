@@ -98,8 +98,20 @@ bool fusable(const TensorColumns& columns) {
 
 Tensor laid_out_as(const Tensor& gradient, const Tensor& parameter) {
   if (gradient.layout() != at::kStrided) return laid_out_as(gradient.to_dense(), parameter);
-  if (gradient.strides() == parameter.strides() && gradient.scalar_type() == parameter.scalar_type()) return gradient;
+  const bool widens = parameter.is_cpu() && parameter.scalar_type() == at::kFloat && gradient.is_cpu() &&
+                      gradient.scalar_type() == at::kBFloat16;
+  if (gradient.strides() == parameter.strides() && (widens || gradient.scalar_type() == parameter.scalar_type()))
+    return gradient;
   return at::empty_like(parameter).copy_(gradient);
+}
+
+Tensor scaled(const Tensor& gradient, double scale) { return scale == 1 ? gradient : gradient * scale; }
+
+std::vector<Tensor> scaled(const std::vector<Tensor>& gradients, double scale) {
+  if (scale == 1) return gradients;
+  std::vector<Tensor> all;
+  for (const Tensor& g : gradients) all.push_back(scaled(g, scale));
+  return all;
 }
 
 StepCounts::StepCounts(const Parameters& parameters) : shared_(true) {

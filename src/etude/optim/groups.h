@@ -33,8 +33,12 @@ using TensorColumns = std::vector<std::vector<Tensor>>;
 /// and dense memory of the same layout for all tensors of a parameter.
 bool fusable(const TensorColumns& columns);
 
-/// The gradient in the dtype and memory layout of its parameter; itself where it has them.
+/// The gradient in the dtype and memory layout of its parameter; itself where it has them. bfloat16 on the CPU stays as
+/// it is for a parameter of float32: the update widens it as it reads.
 Tensor laid_out_as(const Tensor& gradient, const Tensor& parameter);
+/// The gradient times `scale`; itself where that is 1.
+Tensor scaled(const Tensor& gradient, double scale);
+std::vector<Tensor> scaled(const std::vector<Tensor>& gradients, double scale);
 
 /// Updates of each parameter so far: float32 scalars (exact up to 2^24) on the parameters' devices, all in one
 /// memory where the parameters share a device.

@@ -8,6 +8,7 @@
 #include "etude/optim/adam.h"
 #include "etude/optim/groups.h"
 #include "etude/optim/sgd.h"
+#include "etude/tensor/optimizer_kernels.h"
 
 namespace etude {
 namespace {
@@ -73,12 +74,22 @@ std::unique_ptr<Optimizer> make_optimizer(const Part& spec, Parameters some, con
 double global_norm(const std::vector<Tensor>& gradients) {
   at::NoGradGuard no_grad;
   double squares = 0;
+  std::vector<Tensor> in_one_pass;
   for (const Tensor& g : gradients) {
     if (!g.defined()) continue;
+    if (has_norm_pass(g)) {
+      in_one_pass.push_back(g);
+      continue;
+    }
     const double norm = at::linalg_vector_norm(g).item<double>();
     squares += norm * norm;
   }
-  return std::sqrt(squares);
+  return std::sqrt(squares + sum_of_squares(in_one_pass));
+}
+
+double clip_factor(double norm, double limit) {
+  ETUDE_CHECK(limit >= 0, "a gradient's norm is limited to a number >= 0");
+  return std::isfinite(norm) && norm > limit ? limit / norm : 1;
 }
 
 double clip_global_norm(const std::vector<Tensor>& gradients, double limit) {
@@ -88,11 +99,11 @@ double clip_global_norm(const std::vector<Tensor>& gradients, double limit) {
 }
 
 void clip_from_norm(const std::vector<Tensor>& gradients, double norm, double limit) {
-  ETUDE_CHECK(limit >= 0, "a gradient's norm is limited to a number >= 0");
-  if (!std::isfinite(norm) || norm <= limit) return;
+  const double factor = clip_factor(norm, limit);
+  if (factor == 1) return;
   at::NoGradGuard no_grad;
   for (const Tensor& g : gradients)
-    if (g.defined()) g.mul_(limit / norm);
+    if (g.defined()) g.mul_(factor);
 }
 
 std::vector<Tensor> values_of(const Parameters& parameters) {

@@ -43,8 +43,9 @@ struct GroupOptions {
 class Optimizer {
  public:
   virtual ~Optimizer() = default;
-  /// One update with the learning rates of this position; one gradient a parameter, in their order.
-  virtual void step(const Position& position, const std::vector<Tensor>& gradients) = 0;
+  /// One update with the learning rates of this position; one gradient a parameter, in their order. Gradients count
+  /// `gradient_scale` times, without being changed: clip_factor() of their norm.
+  virtual void step(const Position& position, const std::vector<Tensor>& gradients, double gradient_scale = 1) = 0;
   /// State tensors by name ("exp_avg/<parameter>", "step"), made at construction, restored in place.
   virtual NamedTensors state() = 0;
   virtual double learning_rate(const Position& position) const = 0;
@@ -71,9 +72,12 @@ std::vector<std::string> optimizer_kinds();
 /// The options of a kind, for help. Required: one of optimizer_kinds().
 std::vector<OptionInfo> describe_optimizer(const std::string& kind);
 
-/// sqrt of the sum of squares of all gradients, in double for the sum over tensors. Undefined
-/// ones count as 0.
+/// sqrt of the sum of squares of all gradients, in double for the sum over tensors; on the CPU float32 and bfloat16 in
+/// one pass, in double throughout. Undefined ones count as 0.
 double global_norm(const std::vector<Tensor>& gradients);
+/// What gradients of this norm are multiplied by so that it is at most `limit` >= 0 (Pascanu et al. 2013, section 3.2);
+/// 1 where the norm is not finite.
+double clip_factor(double norm, double limit);
 /// Scales gradients in place so that their global norm is at most `limit` (Pascanu et al. 2013, section 3.2);
 /// returns the norm before. Leaves them as they are when that norm is not finite.
 double clip_global_norm(const std::vector<Tensor>& gradients, double limit);

@@ -16,6 +16,8 @@
 #include "etude/optim/groups.h"
 #include "etude/optim/sgd.h"
 #include "etude/tensor/fill.h"
+#include "etude/tensor/paths.h"
+#include "etude/tensor/processor.h"
 
 namespace etude {
 namespace {
@@ -228,6 +230,69 @@ TEST(Optimizers, GradientsOfOtherLayoutAndTypeCount) {
   }
 }
 
+TEST(Optimizers, TakeOnePassForFloat32OnTheProcessor) {
+  if (isa() == Isa::aten) GTEST_SKIP() << "no kernels of our own here";
+  for (const std::string kind : {"sgd", "adam", "adamw"}) {
+    const auto optimizer = make_optimizer(spec("kind = '" + kind + "'"), three(at::kFloat));
+    watch_paths(true);
+    optimizer->step(at_step(0), gradients_of(optimizer->parameters(), 0));
+    watch_paths(false);
+    EXPECT_GT(paths_taken()[kind]["own"], 0) << kind;
+    EXPECT_EQ(paths_taken()[kind].size(), 1u) << kind;
+  }
+}
+
+TEST(Optimizers, OnePassAndPlainUpdatesAgreeInSteps) {
+  for (const std::string& options : {std::string("kind = 'adam'\nweight_decay = 0.1"), std::string("kind = 'adamw'"),
+                                     std::string("kind = 'sgd'\nmomentum = 0.9\nnesterov = true")}) {
+    Parameters own = three(at::kFloat), wide = three(at::kFloat);
+    for (Parameter& p : wide) p.value = p.value.to(at::kDouble);
+    const auto a = make_optimizer(spec(options), own), b = make_optimizer(spec(options), wide);
+    for (int64_t step = 0; step < 10; ++step) {
+      auto gradients = gradients_of(own, step), in_double = gradients;
+      if (step % 3 == 1) gradients[0] = in_double[0] = Tensor();  // counts of updates part
+      for (Tensor& g : in_double)
+        if (g.defined()) g = g.to(at::kDouble);
+      a->step(at_step(step), gradients, 0.25);
+      b->step(at_step(step), in_double, 0.25);
+    }
+    for (size_t i = 0; i < own.size(); ++i) EXPECT_LT(distance(own[i].value, wide[i].value), 2e-6) << options;
+  }
+}
+
+TEST(Optimizers, ScaleGradientsAsTheyReadThem) {
+  for (const auto type : {at::kFloat, at::kDouble, at::kBFloat16}) {
+    for (const std::string& options : {std::string("kind = 'adam'"), std::string("kind = 'adamw'"),
+                                       std::string("kind = 'sgd'"), std::string("kind = 'sgd'\nmomentum = 0.9")}) {
+      Parameters folded = three(type), apart = three(type);
+      const auto a = make_optimizer(spec(options), folded), b = make_optimizer(spec(options), apart);
+      for (int64_t step = 0; step < 3; ++step) {
+        const auto gradients = gradients_of(folded, step);
+        auto kept = gradients, scaled_before = gradients;
+        for (Tensor& g : kept) g = g.clone();
+        for (Tensor& g : scaled_before) g = g * 0.3;
+        a->step(at_step(step), gradients, 0.3);
+        b->step(at_step(step), scaled_before);
+        for (size_t i = 0; i < kept.size(); ++i) EXPECT_TRUE(at::equal(gradients[i], kept[i])) << options;
+      }
+      for (size_t i = 0; i < folded.size(); ++i) EXPECT_TRUE(at::equal(folded[i].value, apart[i].value)) << options;
+    }
+  }
+}
+
+TEST(Optimizers, GradientsOfBfloat16AreWidened) {
+  for (const char* kind : {"sgd", "adam", "adamw"}) {
+    Parameters a = three(at::kFloat), b = three(at::kFloat);
+    const std::string options = std::string("lr = 0.01\nkind = '") + kind + "'";
+    auto narrow = gradients_of(a, 0), wide = narrow;
+    for (Tensor& g : narrow) g = g.to(at::kBFloat16);
+    for (size_t i = 0; i < wide.size(); ++i) wide[i] = narrow[i].to(at::kFloat);
+    make_optimizer(spec(options), a)->step(at_step(0), narrow);
+    make_optimizer(spec(options), b)->step(at_step(0), wide);
+    for (size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(at::equal(a[i].value, b[i].value)) << kind;
+  }
+}
+
 // ---- what the loop relies on ------------------------------------------------------------------------
 
 TEST(Optimizers, UndefinedGradientsLeaveAParameterAndItsCount) {
@@ -378,6 +443,29 @@ TEST(Clipping, NormIsOverAllGradients) {
   EXPECT_EQ(global_norm({}), 0);
   // Squares beyond float32's range still add up in double.
   EXPECT_NEAR(global_norm({at::full({1}, 3e30f), at::full({1}, 4e30f)}) / 5e30, 1, 1e-6);
+}
+
+TEST(Clipping, TheNormOfManyTypesIsOne) {
+  std::vector<Tensor> all;
+  double squares = 0;
+  for (const auto type : {at::kFloat, at::kBFloat16, at::kDouble, at::kFloat})
+    for (const int64_t n : {0, 1, 33, 20000}) {
+      all.push_back(random({n}, "n" + std::to_string(all.size()), type));
+      squares += all.back().to(at::kDouble).pow(2).sum().item<double>();
+    }
+  all.push_back(random({8, 9}, "some", at::kFloat).slice(1, 0, 9, 2));
+  squares += all.back().to(at::kDouble).pow(2).sum().item<double>();
+  EXPECT_NEAR(global_norm(all) / std::sqrt(squares), 1, 1e-7);
+}
+
+TEST(Clipping, TheFactorIsForTheUpdateToApply) {
+  EXPECT_EQ(clip_factor(5, 6), 1);
+  EXPECT_EQ(clip_factor(5, 5), 1);
+  EXPECT_EQ(clip_factor(5, 2), 0.4);
+  EXPECT_EQ(clip_factor(5, 0), 0);
+  EXPECT_EQ(clip_factor(0, 0), 1);
+  EXPECT_EQ(clip_factor(NAN, 1), 1);
+  EXPECT_EQ(clip_factor(std::numeric_limits<double>::infinity(), 1), 1);
 }
 
 TEST(Clipping, ScalesDownToTheLimitOnly) {

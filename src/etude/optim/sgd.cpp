@@ -4,11 +4,13 @@
 
 #include "etude/base/error.h"
 #include "etude/optim/groups.h"
+#include "etude/tensor/optimizer_kernels.h"
+#include "etude/tensor/paths.h"
 
 namespace etude {
 
 void sgd_update_plain(const Tensor& theta, const Tensor& gradient, const Tensor& velocity, const SgdValues& with) {
-  Tensor g = gradient;
+  Tensor g = scaled(gradient, with.gradient_scale);
   if (with.weight_decay != 0) g = g + with.weight_decay * theta;
   if (with.momentum != 0) {
     velocity.mul_(with.momentum).add_(g);
@@ -20,12 +22,20 @@ void sgd_update_plain(const Tensor& theta, const Tensor& gradient, const Tensor&
 void sgd_update(const std::vector<Tensor>& value, const std::vector<Tensor>& gradient,
                 const std::vector<Tensor>& velocity, const SgdValues& with) {
   const bool moves = with.momentum != 0;
+  if (has_update_pass(value, gradient, moves ? std::vector<at::TensorList>{velocity} : std::vector<at::TensorList>())) {
+    took_path("sgd", "own");
+    sgd_pass(value, gradient, velocity,
+             {with.lr, with.momentum, with.weight_decay, with.nesterov, with.gradient_scale});
+    return;
+  }
   if (fusable(moves ? TensorColumns{value, gradient, velocity} : TensorColumns{value, gradient})) {
-    at::_fused_sgd_(value, gradient, moves ? at::TensorList(velocity) : at::TensorList(), with.weight_decay,
-                    with.momentum, with.lr, /*dampening=*/0, with.nesterov, /*maximize=*/false,
+    took_path("sgd", "aten: fused");
+    at::_fused_sgd_(value, scaled(gradient, with.gradient_scale), moves ? at::TensorList(velocity) : at::TensorList(),
+                    with.weight_decay, with.momentum, with.lr, /*dampening=*/0, with.nesterov, /*maximize=*/false,
                     /*is_first_step=*/false);
     return;
   }
+  took_path("sgd", "aten: device, type or layout");
   for (size_t i = 0; i < value.size(); ++i)
     sgd_update_plain(value[i], gradient[i], moves ? velocity[i] : Tensor(), with);
 }
@@ -42,7 +52,7 @@ class Sgd : public Optimizer {
     for (const Parameter& p : parameters_) velocity_.push_back(at::zeros_like(p.value));
   }
 
-  void step(const Position& position, const std::vector<Tensor>& gradients) override {
+  void step(const Position& position, const std::vector<Tensor>& gradients, double gradient_scale) override {
     ETUDE_CHECK(gradients.size() == parameters_.size(), "an update takes one gradient for each parameter");
     at::NoGradGuard no_grad;
     for (const LearnerGroup& group : groups_) {
@@ -55,7 +65,7 @@ class Sgd : public Optimizer {
       }
       if (!value.empty())
         sgd_update(value, gradient, velocity,
-                   {group.lr.at(position), options_.momentum, group.weight_decay, options_.nesterov});
+                   {group.lr.at(position), options_.momentum, group.weight_decay, options_.nesterov, gradient_scale});
     }
   }
 

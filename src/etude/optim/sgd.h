@@ -30,11 +30,14 @@ struct SgdOptions {
 struct SgdValues {
   double lr, momentum, weight_decay;
   bool nesterov;
+  double gradient_scale = 1;  ///< gradients count so many times: a clip factor
 };
 
-/// One update of each parameter, in place. PyTorch's definition, without dampening; velocities begin at 0:
+/// One update of each parameter, in place. PyTorch's definition, without dampening; velocities begin at 0. With g the
+/// gradient times gradient_scale:
 ///   g <- g + lambda theta;  b <- mu b + g;  theta <- theta - lr (nesterov ? g + mu b : b)
-/// `velocity` is empty when momentum is 0. Takes LibTorch's fused kernel where fusable() says so.
+/// `velocity` is empty when momentum is 0. Takes one pass over all of them where has_update_pass() says so, else
+/// LibTorch's fused kernel where fusable() does.
 void sgd_update(const std::vector<Tensor>& value, const std::vector<Tensor>& gradient,
                 const std::vector<Tensor>& velocity, const SgdValues& with);
 /// The same in plain ATen, for every device and dtype.
