@@ -15,6 +15,7 @@
 #include "etude/base/torch_pch.h"
 #include "etude/nn/adapter.h"
 #include "etude/nn/decoder.h"
+#include "etude/nn/encoder.h"
 #include "etude/nn/gpt2.h"
 #include "etude/nn/hugging_face.h"
 #include "etude/nn/peft_config.h"
@@ -140,6 +141,8 @@ Exported describe(const Part& part, const Net& net) {
     made.config = hugging_face_config(decoder->options());
   } else if (const auto* gpt2 = dynamic_cast<const Gpt2*>(&net)) {
     made.config = hugging_face_config(gpt2->options());
+  } else if (const auto* encoder = dynamic_cast<const Encoder*>(&net)) {
+    made.config = hugging_face_config(encoder->options());
   } else {
     throw Error(Code::usage, "transformers has no model for a net of kind '" + part.kind() + "'", "--format",
                 "--format safetensors writes the weights alone");

@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "cli/prompts.h"
 #include "cli/trained.h"
+#include "etude/base/error.h"
 #include "etude/base/log.h"
 #include "etude/base/text.h"
 #include "etude/base/torch_pch.h"
@@ -138,8 +139,12 @@ void note_rate(int64_t tokens, double seconds, int64_t slots) {
 void generate(const Options& o, const Session& session) {
   const std::vector<Wanted> texts = wanted(o);
   const TrainedModel model = open_trained(o.model, session.registry);
+  auto* const net = dynamic_cast<LanguageModel*>(model.net.get());
+  if (!net)
+    throw Error(Code::usage, "the net '" + o.model.net + "' fills gaps in a text, it writes none", o.model.path,
+                "choose a run of a decoder");
   const int64_t slots = texts.size() == 1 ? 1 : o.batch;
-  Generator generator(*model.net, *model.tokenizer, slots);
+  Generator generator(*net, *model.tokenizer, slots);
   for (size_t i = 0; i < texts.size(); ++i)
     generator.submit(request_for(texts[i], static_cast<int64_t>(i), o.sampling, model));
   Teller teller(texts, model, o.sampling, session.json);

@@ -15,7 +15,7 @@ namespace etude::cli {
 namespace {
 
 /// The trained weights of a run's net. Errors: Code::checkpoint.
-void fill_from_run(LanguageModel& net, const ModelChoice& choice) {
+void fill_from_run(Net& net, const ModelChoice& choice) {
   const torch::NoGradGuard no_grad;
   const std::string& run = choice.path;
   auto parameters = net.named_parameters();
@@ -44,8 +44,8 @@ TrainedModel open_run(const ModelChoice& choice, const Registry& registry) {
   const Recipe recipe = read_recipe(file::read(path), path, {}, "", {}, registry);
   const Part part = net_part(recipe, choice.net, path);
   TrainedModel model;
-  model.net = std::dynamic_pointer_cast<LanguageModel>(registry.net(part).make(part));
-  if (!model.net) throw Error(Code::usage, "the net '" + choice.net + "' makes no text", path);
+  model.net = std::dynamic_pointer_cast<TokenNet>(registry.net(part).make(part));
+  if (!model.net) throw Error(Code::usage, "the net '" + choice.net + "' reads no text", path);
   fill_from_run(*model.net, choice);
   if (choice.tokenizer.empty()) model.tokenizer = tokenizer_of_run(choice.path, recipe.options.data);
   return model;

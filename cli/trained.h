@@ -15,7 +15,7 @@
 namespace etude::cli {
 
 struct TrainedModel {
-  std::shared_ptr<LanguageModel> net;
+  std::shared_ptr<TokenNet> net;
   std::shared_ptr<Tokenizer> tokenizer;
   std::vector<int64_t> end_ids;  ///< tokens that end a text, beside the tokenizer's own
 };
@@ -33,7 +33,7 @@ void add_weights_choice(CLI::App& command, ModelChoice& choice);
 Part net_part(const Recipe& recipe, const std::string& name, const std::string& path);
 /// The weights of a run that are meant, as "net/parameter". Errors: Code::checkpoint.
 NamedTensors chosen_weights(const ModelChoice& choice);
-/// Errors: Code::usage where there is none, or its net makes no text; Code::checkpoint when the weights are not those
+/// Errors: Code::usage where there is none, or its net reads no text; Code::checkpoint when the weights are not those
 /// of its recipe; those of make_hugging_face() and of tokenizers.
 TrainedModel open_trained(const ModelChoice& choice, const Registry& registry);
 

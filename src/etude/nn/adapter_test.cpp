@@ -196,11 +196,11 @@ TEST_P(PeftFixtures, LogitsAreThoseOfTransformers) {
   HuggingFaceOptions options;
   options.path = fixtures + "models/" + GetParam();
   const auto expected = open_tensors(fixtures + "peft/expected/" + GetParam() + ".safetensors");
-  const auto plain = make_hugging_face(options);
+  const auto plain = std::dynamic_pointer_cast<LanguageModel>(make_hugging_face(options));
   plain->initialise(0);
   EXPECT_LT(distance(logits_of(*plain, expected->get("ids_BT")), expected->get("without_BTV")), 1e-5);
   options.adapter.path = fixtures + "peft/" + GetParam();
-  const auto net = make_hugging_face(options);
+  const auto net = std::dynamic_pointer_cast<LanguageModel>(make_hugging_face(options));
   net->initialise(0);
   EXPECT_LT(distance(logits_of(*net, expected->get("ids_BT")), expected->get("logits_BTV")), 1e-5);
 

@@ -7,12 +7,15 @@
 #include "etude/base/file.h"
 #include "etude/nn/adapter.h"
 #include "etude/nn/decoder.h"
+#include "etude/nn/encoder.h"
 #include "etude/nn/gpt2.h"
 
 namespace etude {
 namespace {
 
 using Shape = std::vector<int64_t>;
+
+constexpr const char* kHead = "lm_head.weight";
 
 std::vector<WeightPlace> places(const DecoderOptions& o) {
   const int64_t E = o.head_dim_or_default(), D = o.dim, F = o.ffn_or_default();
@@ -23,6 +26,7 @@ std::vector<WeightPlace> places(const DecoderOptions& o) {
     if (bias) add(name + ".bias", {outputs});
   };
   add("model.embed_tokens.weight", {o.vocab, D});
+  if (o.tied) all.back().also = {kHead};
   for (int64_t i = 0; i < o.layers; ++i) {
     const std::string layer = "model.layers." + std::to_string(i) + ".";
     const bool qkv_bias = o.qkv_bias || o.attention_bias;
@@ -37,7 +41,7 @@ std::vector<WeightPlace> places(const DecoderOptions& o) {
     linear(layer + "mlp.down_proj", D, F, o.mlp_bias);
   }
   add("model.norm.weight", {D});
-  if (!o.tied) add("lm_head.weight", {o.vocab, D});
+  if (!o.tied) add(kHead, {o.vocab, D});
   return all;
 }
 
@@ -54,6 +58,7 @@ std::vector<WeightPlace> places(const Gpt2Options& o) {
     add(name + ".bias", {outputs});
   };
   add("transformer.wte.weight", {o.vocab, D});
+  if (o.tied) all.back().also = {kHead};
   add("transformer.wpe.weight", {o.length, D});
   for (int64_t i = 0; i < o.layers; ++i) {
     const std::string block = "transformer.h." + std::to_string(i) + ".";
@@ -65,19 +70,56 @@ std::vector<WeightPlace> places(const Gpt2Options& o) {
     projection(block + "mlp.c_proj", F, D);
   }
   norm("transformer.ln_f");
-  if (!o.tied) add("lm_head.weight", {o.vocab, D});
+  if (!o.tied) add(kHead, {o.vocab, D});
   return all;
 }
 
-/// What a model computes anew whenever it is made.
-bool is_buffer(std::string_view name) {
-  return name.ends_with(".rotary_emb.inv_freq") || name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias");
+/// Norms have the names of TensorFlow's checkpoint in files that were made from it.
+std::vector<WeightPlace> places(const EncoderOptions& o) {
+  const int64_t D = o.dim, F = o.ffn_or_default();
+  std::vector<WeightPlace> all;
+  const auto add = [&](const std::string& name, Shape shape, std::vector<std::string> also = {}) {
+    all.push_back({name, std::move(shape), false, std::move(also)});
+  };
+  const auto linear = [&](const std::string& name, int64_t outputs, int64_t inputs) {
+    add(name + ".weight", {outputs, inputs});
+    add(name + ".bias", {outputs});
+  };
+  const auto norm = [&](const std::string& name) {
+    add(name + ".LayerNorm.weight", {D}, {name + ".LayerNorm.gamma"});
+    add(name + ".LayerNorm.bias", {D}, {name + ".LayerNorm.beta"});
+  };
+  add("bert.embeddings.word_embeddings.weight", {o.vocab, D}, {"cls.predictions.decoder.weight"});
+  add("bert.embeddings.position_embeddings.weight", {o.length, D});
+  add("bert.embeddings.token_type_embeddings.weight", {o.types, D});
+  norm("bert.embeddings");
+  for (int64_t i = 0; i < o.layers; ++i) {
+    const std::string layer = "bert.encoder.layer." + std::to_string(i) + ".";
+    for (const char* part : {"query", "key", "value"}) linear(layer + "attention.self." + part, D, D);
+    linear(layer + "attention.output.dense", D, D);
+    norm(layer + "attention.output");
+    linear(layer + "intermediate.dense", F, D);
+    linear(layer + "output.dense", D, F);
+    norm(layer + "output");
+  }
+  linear("cls.predictions.transform.dense", D, D);
+  norm("cls.predictions.transform");
+  add("cls.predictions.bias", {o.vocab}, {"cls.predictions.decoder.bias"});
+  return all;
 }
 
-/// "model." or "transformer.", which base models leave out.
-std::string prefix_of(const std::string& name) { return name.substr(0, name.find('.') + 1); }
+/// What a model computes anew whenever it is made, and BERT's layers for its second objective (Devlin et al. 2019,
+/// section 3.1, task 2).
+bool is_passed_over(const HuggingFaceConfig& config, std::string_view name) {
+  if (name.ends_with(".rotary_emb.inv_freq") || name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias"))
+    return true;
+  if (!std::holds_alternative<EncoderOptions>(config.options)) return false;
+  return name.ends_with("embeddings.position_ids") || name.starts_with("bert.pooler.") || name.starts_with("pooler.") ||
+         name.starts_with("cls.seq_relationship.");
+}
 
-constexpr const char* kHead = "lm_head.weight";
+/// "model.", "transformer." or "bert.", which base models leave out.
+std::string prefix_of(const std::string& name) { return name.substr(0, name.find('.') + 1); }
 
 /// The place of the embedding, whose name tells whether a checkpoint's names have their prefix.
 const WeightPlace& embedding(const std::vector<WeightPlace>& all) { return all.front(); }
@@ -100,6 +142,16 @@ std::string counted(const std::vector<std::string>& names, const std::string& wh
          (names.size() > 1 ? ", and " + std::to_string(names.size() - 1) + " more" : "");
 }
 
+/// Refuses a copy that is none. `head`: it is one of the embedding.
+void require_copy(const TensorReader& from, const std::string& name, const std::string& copy, bool head) {
+  if (from.bytes(name) == from.bytes(copy)) return;
+  if (head)
+    throw Error(Code::checkpoint, "the config ties the head to the embedding, and '" + copy + "' differs from it",
+                from.path(), "set tie_word_embeddings = false in config.json");
+  throw Error(Code::checkpoint, "'" + name + "' and '" + copy + "' are one parameter, and differ", from.path(),
+              "config.json and the weights are not of one model");
+}
+
 /// A net whose initial weights are those of a checkpoint.
 template <class Base>
 class Pretrained : public Base {
@@ -114,13 +166,17 @@ class Pretrained : public Base {
   std::string folder_;
 };
 
-std::shared_ptr<LanguageModel> pretrained(const DecoderOptions& o, const HuggingFaceConfig& config,
-                                          const HuggingFaceOptions& options) {
+std::shared_ptr<TokenNet> pretrained(const DecoderOptions& o, const HuggingFaceConfig& config,
+                                     const HuggingFaceOptions& options) {
   return make_adapted<Pretrained<Decoder>>(options.adapter, o, config, options.path);
 }
-std::shared_ptr<LanguageModel> pretrained(const Gpt2Options& o, const HuggingFaceConfig& config,
-                                          const HuggingFaceOptions& options) {
+std::shared_ptr<TokenNet> pretrained(const Gpt2Options& o, const HuggingFaceConfig& config,
+                                     const HuggingFaceOptions& options) {
   return make_adapted<Pretrained<Gpt2>>(options.adapter, o, config, options.path);
+}
+std::shared_ptr<TokenNet> pretrained(const EncoderOptions& o, const HuggingFaceConfig& config,
+                                     const HuggingFaceOptions& options) {
+  return make_adapted<Pretrained<Encoder>>(options.adapter, o, config, options.path);
 }
 
 at::ScalarType scalar_type(const std::string& dtype) {
@@ -178,15 +234,24 @@ WeightMap match_weights(const HuggingFaceConfig& config, const TensorReader& fro
   std::set<std::string> used;
   std::vector<std::string> missing, left_over;
   for (const WeightPlace& place : all) {
-    const bool shortened = bare && place.name.starts_with(prefix);
-    const std::string theirs = shortened ? place.name.substr(prefix.size()) : place.name;
-    used.insert(theirs);
-    if (!from.has(theirs)) {
-      missing.push_back(theirs);
+    std::vector<std::string> names{place.name};
+    names.insert(names.end(), place.also.begin(), place.also.end());
+    if (bare)
+      for (std::string& name : names)
+        if (name.starts_with(prefix)) name.erase(0, prefix.size());
+    const std::string wanted = names.front();
+    std::erase_if(names, [&](const std::string& name) { return !from.has(name); });
+    used.insert(names.begin(), names.end());
+    if (names.empty()) {
+      missing.push_back(wanted);
       continue;
     }
-    require_fit(place, from.entry(theirs), from.path());
-    map.pairs.push_back({place, theirs});
+    require_fit(place, from.entry(names.front()), from.path());
+    for (size_t i = 1; i < names.size(); ++i) {
+      require_copy(from, names.front(), names[i], map.pairs.empty());
+      map.copies[names[i]] = map.pairs.size();
+    }
+    map.pairs.push_back({place, names.front()});
   }
   if (!missing.empty())
     throw Error(Code::checkpoint, counted(missing, "is missing"), from.path(),
@@ -196,20 +261,11 @@ WeightMap match_weights(const HuggingFaceConfig& config, const TensorReader& fro
   for (size_t i = 0; i < from.size(); ++i) {
     const std::string name = from.entry(i).name;
     if (used.contains(name)) continue;
-    if (is_buffer(name))
-      map.passed_over.push_back(name);
-    else if (name == kHead && config.tied())
-      map.tied_head = name;
-    else
-      left_over.push_back(name);
+    (is_passed_over(config, name) ? map.passed_over : left_over).push_back(name);
   }
   if (!left_over.empty())
     throw Error(Code::checkpoint, counted(left_over, "has no place in a " + config.architecture), from.path(),
                 "config.json and the weights are not of one model");
-  if (!map.tied_head.empty() && from.bytes(kHead) != from.bytes(map.pairs.front().theirs))
-    throw Error(Code::checkpoint,
-                "the config ties the head to the embedding, and '" + map.tied_head + "' differs from it", from.path(),
-                "set tie_word_embeddings = false in config.json");
   return map;
 }
 
@@ -249,11 +305,10 @@ std::vector<TensorSource> weights_to_write(const HuggingFaceConfig& config, cons
   for (size_t i = 0; i < loaded->size(); ++i) {
     const SafetensorsEntry entry = loaded->entry(i);
     const std::string dtype = dtype_of(type, entry.dtype);
-    if (entry.name == map.tied_head) {
-      const auto& [place, theirs] = map.pairs.front();
-      TensorSource head = source(place, theirs, own(place.name), loaded, dtype);
-      head.name = map.tied_head;
-      all.push_back(std::move(head));
+    if (const auto copy = map.copies.find(entry.name); copy != map.copies.end()) {
+      const auto& [place, theirs] = map.pairs[copy->second];
+      all.push_back(source(place, theirs, own(place.name), loaded, dtype));
+      all.back().name = entry.name;
     } else if (const auto it = by_theirs.find(entry.name); it != by_theirs.end()) {
       all.push_back(source(*it->second, entry.name, own(it->second->name), loaded, dtype));
     } else {
@@ -280,11 +335,11 @@ HuggingFaceOptions complete(HuggingFaceOptions options) {
 
 HuggingFaceConfig config_of(const HuggingFaceOptions& options) {
   HuggingFaceConfig config = parse_hugging_face_config(options.config, "net hugging_face, config");
-  if (auto* gpt2 = std::get_if<Gpt2Options>(&config.options);
-      gpt2 && options.length > 0 && options.length != gpt2->length)
+  const bool learned = !std::holds_alternative<DecoderOptions>(config.options);
+  if (learned && options.length > 0 && options.length != config.length())
     throw Error(Code::config,
                 "length = " + std::to_string(options.length) + ", where the checkpoint has learned " +
-                    std::to_string(gpt2->length) + " positions",
+                    std::to_string(config.length()) + " positions",
                 "net hugging_face", "leave it out");
   std::visit(
       [&](auto& net) {
@@ -295,7 +350,7 @@ HuggingFaceConfig config_of(const HuggingFaceOptions& options) {
   return config;
 }
 
-std::shared_ptr<LanguageModel> make_hugging_face(const HuggingFaceOptions& options) {
+std::shared_ptr<TokenNet> make_hugging_face(const HuggingFaceOptions& options) {
   const HuggingFaceConfig config = config_of(complete(options));
   return std::visit([&](const auto& net) { return pretrained(net, config, options); }, config.options);
 }

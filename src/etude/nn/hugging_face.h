@@ -6,12 +6,14 @@
 //   kind = "hugging_face"
 //   path = "folder"
 //
-// Names are those of transformers, with or without "model." or "transformer." before them (base models are saved
-// without). GPT-2's projections lie transposed in files. A head that the config ties may be there too, equal to the
-// embedding. Buffers that are computed anew (rotary frequencies, GPT-2's causal masks) are kept for writing only.
+// Names are those of transformers, with or without "model.", "transformer." or "bert." before them (base models are
+// saved without). GPT-2's projections lie transposed in files. A head that the config ties may be there too, equal to
+// the embedding. Buffers that are computed anew (rotary frequencies, GPT-2's causal masks), and what BERT has to
+// predict the next sentence by, are kept for writing only.
 
 #include "etude/base/torch_pch.h"
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -45,6 +47,8 @@ struct WeightPlace {
   std::string name;            ///< in the net
   std::vector<int64_t> shape;  ///< in files
   bool transposed = false;     ///< in files
+  /// Other names that files have for it, in its place or beside it with an equal value.
+  std::vector<std::string> also = {};
 };
 /// The parameters of the net that a config describes. Nothing is allocated.
 std::vector<WeightPlace> weight_places(const HuggingFaceConfig& config);
@@ -56,12 +60,12 @@ struct WeightMap {
     std::string theirs;
   };
   std::vector<Pair> pairs;
-  std::string tied_head;                 ///< a copy of the embedding that the checkpoint has too; else ""
-  std::vector<std::string> passed_over;  ///< buffers
+  std::map<std::string, size_t> copies;  ///< tensors that repeat a pair: a tied head
+  std::vector<std::string> passed_over;  ///< what the net does not have, and nothing here needs
 };
 /// Only headers are read. Errors: Code::checkpoint naming the file, the tensor and both shapes, for tensors that are
-/// missing, left over, of another shape or of a type that is none of float32, bfloat16, float16, and for a tied head
-/// that differs from its embedding.
+/// missing, left over, of another shape or of a type that is none of float32, bfloat16, float16, and for copies that
+/// differ, such as a tied head.
 WeightMap match_weights(const HuggingFaceConfig& config, const TensorReader& from);
 
 /// Fills a net that weight_places(config) describes. Errors: those of match_weights(); Code::io.
@@ -81,8 +85,8 @@ std::vector<TensorSource> weights_to_write(const HuggingFaceConfig& config, cons
 HuggingFaceOptions complete(HuggingFaceOptions options);
 /// The config that the options hold, with their length and dropout. Required: complete() options.
 HuggingFaceConfig config_of(const HuggingFaceOptions& options);
-/// A Decoder or a Gpt2 whose initialise() loads the weights, whatever the seed.
-std::shared_ptr<LanguageModel> make_hugging_face(const HuggingFaceOptions& options);
+/// A Decoder, a Gpt2 or an Encoder whose initialise() loads the weights, whatever the seed.
+std::shared_ptr<TokenNet> make_hugging_face(const HuggingFaceOptions& options);
 
 /// SHA-256 over config.json and the files of weights.
 std::string checkpoint_hash(const std::string& folder);

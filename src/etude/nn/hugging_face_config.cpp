@@ -177,6 +177,7 @@ const std::vector<Family>& families() {
   return all;
 }
 constexpr const char* kGpt2 = "GPT2LMHeadModel";
+constexpr const char* kBert = "BertForMaskedLM";
 
 /// A window at least as wide as the longest row hides nothing.
 void refuse_sliding_window(const Members& config, const Family& family, int64_t length) {
@@ -240,9 +241,28 @@ Gpt2Options gpt2_options(const Members& config) {
   return o;
 }
 
+EncoderOptions encoder_options(const Members& config) {
+  EncoderOptions o;
+  o.vocab = config.integer("vocab_size", 30522);
+  o.dim = config.integer("hidden_size", 768, 1, 1 << 20);
+  o.ffn = config.integer("intermediate_size", 3072);
+  o.layers = config.integer("num_hidden_layers", 12, 1, 4096);
+  o.heads = config.integer("num_attention_heads", 12, 1, 1 << 16);
+  o.length = config.integer("max_position_embeddings", 512);
+  o.types = config.integer("type_vocab_size", 2, 1, 1 << 16);
+  o.norm_eps = config.real("layer_norm_eps", 1e-12, positive());
+  o.init_std = config.real("initializer_range", 0.02, at_least(0));
+  config.require_word("hidden_act", "gelu", {"gelu", "gelu_python"});
+  config.require_word("position_embedding_type", "absolute", {"absolute"});
+  config.require_flag("tie_word_embeddings", true, true, "the head is the transposed embedding here");
+  config.require_flag("is_decoder", false, false, "its tokens see each other in both directions here");
+  config.require_flag("add_cross_attention", false, false, "there is nothing else to look at");
+  return o;
+}
+
 /// The architecture that a config names, or that its model_type implies.
 std::string architecture(const Members& config) {
-  std::map<std::string, std::string> by_type{{"gpt2", kGpt2}};
+  std::map<std::string, std::string> by_type{{"gpt2", kGpt2}, {"bert", kBert}};
   for (const Family& family : families()) by_type[family.model_type] = family.architecture;
   std::string supported;
   for (const std::string& name : hugging_face_architectures()) supported += (supported.empty() ? "" : ", ") + name;
@@ -271,7 +291,7 @@ std::string architecture(const Members& config) {
 /// Refuses what no architecture of ours can be.
 void refuse_foreign(const Members& config) {
   config.require_absent("quantization_config", "only weights in float32, bfloat16 or float16 load");
-  config.require_flag("is_encoder_decoder", false, false, "only decoders load");
+  config.require_flag("is_encoder_decoder", false, false, "only nets that are either load");
   if (const Json* pruned = config.find("pruned_heads"); pruned && !pruned->empty())
     config.refuse("pruned_heads", "is not supported", "all heads have the same width here");
   for (const char* key : {"dtype", "torch_dtype"})
@@ -301,8 +321,7 @@ Json rope_scaling_json(const RopeScaling& scaling) {
   return nullptr;
 }
 
-HuggingFaceConfig of(const std::string& architecture, std::variant<DecoderOptions, Gpt2Options> options,
-                     const Json& json) {
+HuggingFaceConfig of(const std::string& architecture, HuggingFaceConfig::Options options, const Json& json) {
   HuggingFaceConfig config{architecture, std::move(options), "float32", json.dump()};
   return config;
 }
@@ -320,7 +339,7 @@ bool HuggingFaceConfig::tied() const {
 }
 
 std::vector<std::string> hugging_face_architectures() {
-  std::vector<std::string> names{kGpt2};
+  std::vector<std::string> names{kBert, kGpt2};
   for (const Family& family : families()) names.push_back(family.architecture);
   return names;
 }
@@ -334,6 +353,7 @@ HuggingFaceConfig parse_hugging_face_config(std::string_view text, const std::st
   found.dtype = config.text("dtype", config.text("torch_dtype", "float32"));
   found.text = json.dump();
   if (found.architecture == kGpt2) found.options = checked(gpt2_options(config), file);
+  if (found.architecture == kBert) found.options = checked(encoder_options(config), file);
   for (const Family& family : families())
     if (family.architecture == found.architecture) found.options = checked(decoder_options(config, family), file);
   return found;
@@ -394,6 +414,28 @@ HuggingFaceConfig hugging_face_config(const Gpt2Options& o) {
              {"embd_pdrop", o.dropout},
              {"resid_pdrop", o.dropout},
              {"attn_pdrop", 0.0},
+             {"bos_token_id", nullptr}});
+}
+
+HuggingFaceConfig hugging_face_config(const EncoderOptions& o) {
+  // Without a padding id no row of the embedding is kept from training there.
+  return of(kBert, o,
+            {{"architectures", {kBert}},
+             {"model_type", "bert"},
+             {"vocab_size", o.vocab},
+             {"hidden_size", o.dim},
+             {"intermediate_size", o.ffn_or_default()},
+             {"num_hidden_layers", o.layers},
+             {"num_attention_heads", o.heads},
+             {"max_position_embeddings", o.length},
+             {"type_vocab_size", o.types},
+             {"hidden_act", "gelu"},
+             {"layer_norm_eps", o.norm_eps},
+             {"initializer_range", o.init_std},
+             {"hidden_dropout_prob", o.dropout},
+             {"attention_probs_dropout_prob", 0.0},
+             {"tie_word_embeddings", true},
+             {"pad_token_id", nullptr},
              {"bos_token_id", nullptr}});
 }
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "etude/nn/decoder_options.h"
+#include "etude/nn/encoder_options.h"
 #include "etude/nn/gpt2_options.h"
 
 namespace etude {
@@ -20,17 +21,19 @@ namespace etude {
 inline constexpr const char* kHuggingFaceConfig = "config.json";
 
 struct HuggingFaceConfig {
-  std::string architecture;                           ///< "LlamaForCausalLM", ...
-  std::variant<DecoderOptions, Gpt2Options> options;  ///< dropout is 0: it is a matter of training
-  std::string dtype = "float32";                      ///< of its weights, as the file says
-  std::string text;                                   ///< the whole file, canonical, on one line
+  using Options = std::variant<DecoderOptions, Gpt2Options, EncoderOptions>;
+
+  std::string architecture;       ///< "LlamaForCausalLM", ...
+  Options options;                ///< dropout is 0: it is a matter of training
+  std::string dtype = "float32";  ///< of its weights, as the file says
+  std::string text;               ///< the whole file, canonical, on one line
 
   int64_t vocabulary() const;
   int64_t length() const;
   bool tied() const;
 };
 
-/// "GPT2LMHeadModel", "LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM".
+/// "BertForMaskedLM", "GPT2LMHeadModel", "LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM".
 std::vector<std::string> hugging_face_architectures();
 
 /// Errors: Code::checkpoint naming `file`, the key, its value and what is supported.
@@ -39,9 +42,11 @@ HuggingFaceConfig parse_hugging_face_config(std::string_view text, const std::st
 HuggingFaceConfig read_hugging_face_config(const std::string& folder);
 
 /// The config of a net of our own, for others: LlamaForCausalLM, or Qwen2ForCausalLM if queries, keys and values alone
-/// have biases; GPT2LMHeadModel. Errors: Code::usage for a net that transformers has no architecture for.
+/// have biases; GPT2LMHeadModel; BertForMaskedLM. Errors: Code::usage for a net that transformers has no architecture
+/// for.
 HuggingFaceConfig hugging_face_config(const DecoderOptions& options);
 HuggingFaceConfig hugging_face_config(const Gpt2Options& options);
+HuggingFaceConfig hugging_face_config(const EncoderOptions& options);
 
 /// What else a written config.json says.
 struct HuggingFaceNotes {

@@ -12,6 +12,7 @@ namespace {
 HuggingFaceConfig parsed(const std::string& text) { return parse_hugging_face_config(text, "config.json"); }
 DecoderOptions decoder(const std::string& text) { return std::get<DecoderOptions>(parsed(text).options); }
 Gpt2Options gpt2(const std::string& text) { return std::get<Gpt2Options>(parsed(text).options); }
+EncoderOptions encoder(const std::string& text) { return std::get<EncoderOptions>(parsed(text).options); }
 
 /// A Llama config with these members besides.
 std::string llama(const std::string& members) {
@@ -32,6 +33,9 @@ TEST(HuggingFaceConfig, WhatIsLeftOutIsAsInTransformers) {
   const Gpt2Options g = gpt2(R"({"model_type": "gpt2"})");
   EXPECT_EQ(std::tuple(g.vocab, g.dim, g.ffn_or_default(), g.layers, g.heads, g.length, g.tied, g.norm_eps),
             std::tuple(50257, 768, 3072, 12, 12, 1024, true, 1e-5));
+  const EncoderOptions b = encoder(R"({"model_type": "bert"})");
+  EXPECT_EQ(std::tuple(b.vocab, b.dim, b.ffn, b.layers, b.heads, b.length, b.types, b.norm_eps),
+            std::tuple(30522, 768, 3072, 12, 12, 512, 2, 1e-12));
   EXPECT_EQ(parsed(R"({"model_type": "gpt2"})").dtype, "float32");
   EXPECT_EQ(parsed(llama(R"("torch_dtype": "bfloat16")")).dtype, "bfloat16");
   EXPECT_EQ(parsed(llama(R"("dtype": "float16", "torch_dtype": "bfloat16")")).dtype, "float16");
@@ -82,6 +86,10 @@ TEST(HuggingFaceConfig, OurOptionsComeBackFromWhatIsWritten) {
   g.vocab = 300, g.dim = 48, g.layers = 3, g.heads = 6, g.ffn = 50, g.length = 77, g.norm_eps = 3e-6, g.tied = false;
   g.init_std = 0.01;
   EXPECT_TRUE(same_options(gpt2(to_config_json(hugging_face_config(g), {"float32"})), g));
+  EncoderOptions e;
+  e.vocab = 300, e.dim = 48, e.layers = 3, e.heads = 6, e.ffn = 50, e.length = 77, e.types = 3, e.norm_eps = 3e-6;
+  e.init_std = 0.01;
+  EXPECT_TRUE(same_options(encoder(to_config_json(hugging_face_config(e), {"float32"})), e));
   o.mlp_bias = true;
   expect_error([&] { hugging_face_config(o); }, Code::usage, "qkv_bias and mlp_bias", "net decoder", "safetensors");
   o.mlp_bias = false, o.heads = 5, o.kv_heads = 5;
@@ -122,7 +130,7 @@ struct HostileConfig {
 };
 
 TEST(HuggingFaceConfig, HostileOnesAreRefused) {
-  const std::string gpt2_config = R"({"model_type": "gpt2", )";
+  const std::string gpt2_config = R"({"model_type": "gpt2", )", bert_config = R"({"model_type": "bert", )";
   const std::vector<HostileConfig> all = {
       {"", "the config is no JSON", "damaged"},
       {"{\"vocab_size\": 5", "the config is no JSON", "damaged"},
@@ -136,8 +144,8 @@ TEST(HuggingFaceConfig, HostileOnesAreRefused) {
       {"{}", "neither 'architectures' nor 'model_type'", "LlamaForCausalLM"},
       {R"({"architectures": ["LlamaForCausalLMs"]})", R"(["LlamaForCausalLMs"] is not supported)",
        "did you mean 'LlamaForCausalLM'?"},
-      {R"({"architectures": ["BertModel"]})", R"(architectures = ["BertModel"] is not supported)",
-       "supported: GPT2LMHeadModel, LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM"},
+      {R"({"architectures": ["T5Model"]})", R"(architectures = ["T5Model"] is not supported)",
+       "supported: BertForMaskedLM, GPT2LMHeadModel, LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM"},
       {R"({"architectures": []})", "architectures = [] must be a list of one name", "supported"},
       {R"({"architectures": "LlamaForCausalLM"})", "must be a list of one name", "supported"},
       {R"({"model_type": "mamba"})", R"(model_type = "mamba" is not supported)", "supported"},
@@ -159,7 +167,7 @@ TEST(HuggingFaceConfig, HostileOnesAreRefused) {
       {llama(R"("quantization_config": {"quant_method": "gptq"})"), R"(quantization_config = {"quant_method":"gptq"})",
        "float32"},
       {llama(R"("dtype": "float8_e4m3fn")"), R"(dtype = "float8_e4m3fn" is not supported)", "'bfloat16'"},
-      {llama(R"("is_encoder_decoder": true)"), "is_encoder_decoder = true is not supported", "decoders"},
+      {llama(R"("is_encoder_decoder": true)"), "is_encoder_decoder = true is not supported", "either"},
       {llama(R"("rope_scaling": "linear")"), R"(rope_scaling = "linear" must be an object)", ""},
       {llama(R"("rope_scaling": {"type": "yarn", "factor": 4})"), R"(rope_scaling.type = "yarn" is not supported)",
        "'llama3'"},
@@ -182,6 +190,13 @@ TEST(HuggingFaceConfig, HostileOnesAreRefused) {
       {gpt2_config + R"("scale_attn_weights": false})", "scale_attn_weights = false is not supported", ""},
       {gpt2_config + R"("add_cross_attention": true})", "add_cross_attention = true is not supported", ""},
       {gpt2_config + R"("n_embd": 770})", "heads = 12 does not divide dim = 770", ""},
+      {bert_config + R"("hidden_act": "relu"})", R"(hidden_act = "relu" is not supported)", "'gelu'"},
+      {bert_config + R"("position_embedding_type": "relative_key"})",
+       R"(position_embedding_type = "relative_key" is not supported)", "'absolute'"},
+      {bert_config + R"("tie_word_embeddings": false})", "tie_word_embeddings = false is not supported", "transposed"},
+      {bert_config + R"("is_decoder": true})", "is_decoder = true is not supported", "both directions"},
+      {bert_config + R"("type_vocab_size": 0})", "type_vocab_size = 0 must be a whole number", ""},
+      {bert_config + R"("hidden_size": 770})", "heads = 12 does not divide dim = 770", ""},
       {gpt2_config + R"("pruned_heads": {"0": [1]}})", "pruned_heads = {\"0\":[1]} is not supported", ""},
   };
   for (const HostileConfig& one : all) {

@@ -11,6 +11,7 @@
 #include "etude/base/file.h"
 #include "etude/base/testing.h"
 #include "etude/nn/decoder.h"
+#include "etude/nn/encoder.h"
 #include "etude/nn/gpt2.h"
 #include "etude/nn/kv_cache.h"
 #include "etude/nn/testing.h"
@@ -25,12 +26,15 @@ std::string models() {
   return std::string(source ? source : ".") + "/tests/interop/fixtures/models/";
 }
 
-std::shared_ptr<LanguageModel> loaded_model(const std::string& folder) {
+std::shared_ptr<TokenNet> loaded_net(const std::string& folder) {
   HuggingFaceOptions options;
   options.path = folder;
-  const auto net = make_hugging_face(options);
+  auto net = make_hugging_face(options);
   net->initialise(1);
   return net;
+}
+std::shared_ptr<LanguageModel> loaded_model(const std::string& folder) {
+  return std::dynamic_pointer_cast<LanguageModel>(loaded_net(folder));
 }
 
 /// A checkpoint with some of its tensors changed, and a config with some of its keys.
@@ -47,13 +51,16 @@ void write_altered(const std::string& from, const std::string& to, const std::st
   file::write_atomically(to + "/config.json", config.dump());
 }
 
-class HuggingFaceModels : public testing::TestWithParam<const char*> {
+class HuggingFaceNets : public testing::TestWithParam<const char*> {
  protected:
   std::string folder() const { return models() + GetParam(); }
   Tensor expected(const std::string& name) const {
     return open_tensors(models() + "expected/" + GetParam() + ".safetensors")->get(name);
   }
 };
+
+/// Those that go on with a text.
+class HuggingFaceModels : public HuggingFaceNets {};
 
 TEST_P(HuggingFaceModels, LogitsAreThoseOfTransformers) {
   const auto net = loaded_model(folder());
@@ -84,8 +91,8 @@ TEST_P(HuggingFaceModels, TheLikeliestContinuationIsThatOfTransformers) {
   }
 }
 
-TEST_P(HuggingFaceModels, PlacesAreTheParametersOfTheNet) {
-  const auto net = loaded_model(folder());
+TEST_P(HuggingFaceNets, PlacesAreTheParametersOfTheNet) {
+  const auto net = loaded_net(folder());
   std::map<std::string, std::vector<int64_t>> own, described;
   for (const auto& p : net->named_parameters()) own[p.key()] = p.value().sizes().vec();
   for (const WeightPlace& place : weight_places(read_hugging_face_config(folder()))) {
@@ -96,9 +103,9 @@ TEST_P(HuggingFaceModels, PlacesAreTheParametersOfTheNet) {
   EXPECT_EQ(own, described);
 }
 
-TEST_P(HuggingFaceModels, WhatWasNotTrainedIsWrittenByteForByte) {
+TEST_P(HuggingFaceNets, WhatWasNotTrainedIsWrittenByteForByte) {
   const HuggingFaceConfig config = read_hugging_face_config(folder());
-  const auto net = loaded_model(folder());
+  const auto net = loaded_net(folder());
   const auto before = open_tensors(folder());
   auto parameters = net->named_parameters();
   const std::string touched = weight_places(config).back().name;
@@ -115,14 +122,14 @@ TEST_P(HuggingFaceModels, WhatWasNotTrainedIsWrittenByteForByte) {
     EXPECT_EQ(after->bytes(name) == before->bytes(name), name != touched) << name;
   }
   file::write_atomically(aside.at("config.json"), to_config_json(config, {config.dtype}));
-  const auto again = loaded_model(aside.path());
+  const auto again = loaded_net(aside.path());
   for (const auto& p : again->named_parameters())
     EXPECT_LT(hf::distance(p.value(), *parameters.find(p.key())), p.key() == touched ? 0.02 : 1e-30) << p.key();
 }
 
-TEST_P(HuggingFaceModels, OtherTypesAreWrittenAndReadBack) {
+TEST_P(HuggingFaceNets, OtherTypesAreWrittenAndReadBack) {
   const HuggingFaceConfig config = read_hugging_face_config(folder());
-  const auto net = loaded_model(folder());
+  const auto net = loaded_net(folder());
   const std::map<WeightType, std::pair<std::string, at::ScalarType>> types = {
       {WeightType::float32, {"F32", at::kFloat}},
       {WeightType::bfloat16, {"BF16", at::kBFloat16}},
@@ -132,21 +139,21 @@ TEST_P(HuggingFaceModels, OtherTypesAreWrittenAndReadBack) {
     write_tensors(aside.path(), weights_to_write(config, *net, nullptr, type));
     file::write_atomically(aside.at("config.json"), to_config_json(config, {"float32"}));
     EXPECT_EQ(open_tensors(aside.path())->entry(0).dtype, names.first);
-    const auto again = loaded_model(aside.path());
+    const auto again = loaded_net(aside.path());
     auto parameters = net->named_parameters();
     for (const auto& p : again->named_parameters())
       EXPECT_TRUE(at::equal(p.value(), parameters.find(p.key())->to(names.second).to(at::kFloat))) << p.key();
   }
 }
 
-TEST_P(HuggingFaceModels, BaseModelsAreSavedWithoutAPrefix) {
+TEST_P(HuggingFaceNets, BaseModelsAreSavedWithoutAPrefix) {
   TestFolder aside;
   write_altered(folder(), aside.path(), "{}", [](std::vector<TensorSource>& tensors) {
     for (TensorSource& t : tensors)
-      for (const std::string prefix : {"model.", "transformer."})
+      for (const std::string prefix : {"model.", "transformer.", "bert."})
         if (t.name.starts_with(prefix)) t.name = t.name.substr(prefix.size());
   });
-  const auto net = loaded_model(aside.path()), original = loaded_model(folder());
+  const auto net = loaded_net(aside.path()), original = loaded_net(folder());
   auto parameters = original->named_parameters();
   for (const auto& p : net->named_parameters()) EXPECT_TRUE(at::equal(p.value(), *parameters.find(p.key())));
   const auto reader = open_tensors(aside.path());
@@ -155,6 +162,9 @@ TEST_P(HuggingFaceModels, BaseModelsAreSavedWithoutAPrefix) {
   for (const TensorSource& source : written) EXPECT_TRUE(reader->has(source.name)) << source.name;
 }
 
+INSTANTIATE_TEST_SUITE_P(Fixtures, HuggingFaceNets,
+                         testing::Values("llama", "llama_tied", "qwen2", "mistral", "gpt2", "bert"),
+                         [](const auto& net) { return std::string(net.param); });
 INSTANTIATE_TEST_SUITE_P(Fixtures, HuggingFaceModels,
                          testing::Values("llama", "llama_tied", "qwen2", "mistral", "gpt2"),
                          [](const auto& model) { return std::string(model.param); });
@@ -184,6 +194,60 @@ TEST(HuggingFace, BuffersAndTiedHeadsArePassedOver) {
   EXPECT_NE(written->bytes("lm_head.weight"), loaded->bytes("lm_head.weight"));
 }
 
+TEST(HuggingFace, BertsLogitsAreThoseOfTransformers) {
+  const auto net = std::dynamic_pointer_cast<Encoder>(loaded_net(models() + "bert"));
+  ASSERT_TRUE(net);
+  const auto expected = open_tensors(models() + "expected/bert.safetensors");
+  const torch::NoGradGuard no_grad;
+  Ctx ctx;
+  const EncoderRows rows{
+      .ids_BT = expected->get("ids_BT"), .length_B = expected->get("length_B"), .type_BT = expected->get("type_BT")};
+  const Tensor logits_BTV = net->logits(rows, ctx), theirs_BTV = expected->get("logits_BTV");
+  for (int64_t b = 0; b < 2; ++b) {
+    const int64_t T = rows.length_B[b].item<int64_t>();
+    EXPECT_LT(hf::distance(logits_BTV[b].narrow(0, 0, T), theirs_BTV[b].narrow(0, 0, T)), 1e-5);
+  }
+}
+
+TEST(HuggingFace, BertsOldNamesCopiesAndOtherHeadsArePassedThrough) {
+  const std::string bert = models() + "bert";
+  const auto reader = open_tensors(bert);
+  const Tensor pooler = hf::random({16, 16}, "pooler").to(at::kFloat), ids = at::arange(20).unsqueeze(0);
+  TestFolder aside;
+  write_altered(bert, aside.path(), "{}", [&](std::vector<TensorSource>& tensors) {
+    for (TensorSource& t : tensors) {
+      if (t.name.ends_with("LayerNorm.weight")) t.name.replace(t.name.size() - 6, 6, "gamma");
+      if (t.name.ends_with("LayerNorm.bias")) t.name.replace(t.name.size() - 4, 4, "beta");
+    }
+    tensors.push_back(source_of("bert.pooler.dense.weight", pooler));
+    tensors.push_back(source_of("cls.seq_relationship.bias", at::ones({2})));
+    tensors.push_back(source_of("bert.embeddings.position_ids", ids));
+    tensors.push_back(source_of(*reader, "bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight"));
+    tensors.push_back(source_of(*reader, "cls.predictions.bias", "cls.predictions.decoder.bias"));
+  });
+  const auto net = loaded_net(aside.path()), original = loaded_net(bert);
+  auto parameters = net->named_parameters();
+  for (const auto& p : original->named_parameters())
+    EXPECT_TRUE(at::equal(p.value(), *parameters.find(p.key()))) << p.key();
+  {
+    const torch::NoGradGuard no_grad;
+    for (const char* name : {"bert.embeddings.word_embeddings.weight", "cls.predictions.bias"})
+      parameters.find(name)->add_(1);
+  }
+  const auto loaded = open_tensors(aside.path());
+  TestFolder out;
+  write_tensors(out.path(),
+                weights_to_write(read_hugging_face_config(aside.path()), *net, loaded.get(), WeightType::as_loaded));
+  const auto written = open_tensors(out.path());
+  EXPECT_EQ(written->names(), loaded->names());
+  for (const std::string& name : loaded->names()) {
+    const bool moved = name.find("word_embeddings") != std::string::npos || name == "cls.predictions.bias" ||
+                       name.starts_with("cls.predictions.decoder.");
+    EXPECT_EQ(written->bytes(name) != loaded->bytes(name), moved) << name;
+  }
+  EXPECT_EQ(written->bytes("cls.predictions.bias"), written->bytes("cls.predictions.decoder.bias"));
+}
+
 TEST(HuggingFace, LengthAndDropoutAreOurs) {
   HuggingFaceOptions options;
   options.path = models() + "llama";
@@ -195,6 +259,8 @@ TEST(HuggingFace, LengthAndDropoutAreOurs) {
   EXPECT_EQ(net->options().dropout, 0.25);
   options.path = models() + "gpt2";
   expect_error([&] { make_hugging_face(options); }, Code::config, "learned 96 positions", "net hugging_face");
+  options.path = models() + "bert";
+  expect_error([&] { make_hugging_face(options); }, Code::config, "learned 20 positions", "net hugging_face");
 }
 
 TEST(HuggingFace, AConfigThatWasReadNeedsNoFolder) {
@@ -273,6 +339,16 @@ TEST(HuggingFace, FoldersThatDoNotFitAreRefused) {
        "'model.norm.weight' is of type F64"},
       {"no head", "llama", "{}", [](auto& t) { drop(t, "lm_head.weight"); }, "'lm_head.weight' is missing"},
       {"another head", "llama", R"({"tie_word_embeddings": true})", none, "the config ties the head to the embedding"},
+      {"another copy", "bert", "{}",
+       [](auto& t) { t.push_back(source_of("cls.predictions.decoder.bias", at::ones({60}))); },
+       "'cls.predictions.bias' and 'cls.predictions.decoder.bias' are one parameter, and differ"},
+      {"another head of BERT's", "bert", "{}",
+       [](auto& t) {
+         t.push_back(source_of("cls.predictions.decoder.weight", at::ones({60, 16})));
+       },
+       "the config ties the head to the embedding"},
+      {"pooler of a Llama", "llama", "{}", [](auto& t) { t.push_back(source_of("pooler.dense.bias", at::ones({2}))); },
+       "'pooler.dense.bias' has no place in a LlamaForCausalLM"},
       {"biases that the config has not", "qwen2", R"({"architectures": ["LlamaForCausalLM"], "model_type": "llama"})",
        none, "has no place in a LlamaForCausalLM, and 5 more"},
       {"biases that the file has not", "llama", R"({"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"})",
@@ -282,12 +358,12 @@ TEST(HuggingFace, FoldersThatDoNotFitAreRefused) {
     SCOPED_TRACE(one.name);
     TestFolder aside;
     write_altered(models() + one.model, aside.path(), one.config_patch, one.alter);
-    expect_error([&] { loaded_model(aside.path()); }, Code::checkpoint, one.message, aside.path());
+    expect_error([&] { loaded_net(aside.path()); }, Code::checkpoint, one.message, aside.path());
   }
   TestFolder empty;
-  expect_error([&] { loaded_model(empty.path()); }, Code::io, "", "config.json");
+  expect_error([&] { loaded_net(empty.path()); }, Code::io, "", "config.json");
   file::write_atomically(empty.at("config.json"), file::read(models() + "llama/config.json"));
-  expect_error([&] { loaded_model(empty.path()); }, Code::io, "", empty.path());
+  expect_error([&] { loaded_net(empty.path()); }, Code::io, "", empty.path());
 }
 
 TEST(Gpt2, GradientsAreThoseOfFiniteDifferences) {

@@ -24,7 +24,7 @@ EncoderRows encoder_rows(const Batch& batch);
 /// x_BTD at places, [B, K, D]. place_BK: int64 in [0, T).
 Tensor at_places(const Tensor& x_BTD, const Tensor& place_BK);
 
-class MaskedLanguageModel : public Net {
+class MaskedLanguageModel : public TokenNet {
  public:
   /// The last block's output, [B, T, D]; at padding, anything finite.
   /// Errors: Code::data for ids, types or positions out of range, and rows that are too long.
@@ -34,8 +34,6 @@ class MaskedLanguageModel : public Net {
   /// -log softmax(head(x))[label] in float32, [N]; 0 for labels of -1. Others are in [0, vocabulary). Logits of all
   /// rows need not be there at once.
   virtual Tensor head_losses(const Tensor& x_ND, const Tensor& labels_N, Ctx& ctx) = 0;
-  virtual int64_t vocabulary() const = 0;
-  virtual int64_t longest() const = 0;  ///< positions it was made for
   /// Products of head() for one row, 2 per multiply-add; flops() is of hidden() alone.
   virtual double head_flops() const = 0;
 

@@ -29,8 +29,15 @@ class Net : public torch::nn::Module {
   }
 };
 
+/// A net that reads rows of tokens.
+class TokenNet : public Net {
+ public:
+  virtual int64_t vocabulary() const = 0;  ///< ids are in [0, vocabulary)
+  virtual int64_t longest() const = 0;     ///< positions it was made for
+};
+
 /// Token in, distribution out: what language-model objectives and generation need.
-class LanguageModel : public Net {
+class LanguageModel : public TokenNet {
  public:
   /// ids_BT int64 in [0, vocabulary). position_BT and segment_BT (documents within a packed row, which
   /// do not see each other) may be undefined. Returns logits_BTV.
@@ -44,8 +51,6 @@ class LanguageModel : public Net {
   }
   /// Whether a forward under ctx.cache goes on from the keys and values there, at the positions that it is given.
   virtual bool follows_cache() const { return false; }
-  virtual int64_t vocabulary() const = 0;
-  virtual int64_t longest() const = 0;  ///< positions it was made for
 };
 
 }  // namespace etude

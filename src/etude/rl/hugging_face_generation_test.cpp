@@ -24,7 +24,7 @@ TEST_P(GreedyContinuation, IsThatOfTransformers) {
   };
   HuggingFaceOptions options;
   options.path = models + "/" + GetParam();
-  const auto net = make_hugging_face(options);
+  const auto net = std::dynamic_pointer_cast<LanguageModel>(make_hugging_face(options));
   net->initialise(0);
   const auto bytes = byte_tokenizer();
   Generator generator(*net, *bytes, 3);

@@ -7,12 +7,14 @@
 
 #include <cmath>
 #include <cstdlib>
+#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "etude/base/file.h"
 #include "etude/base/testing.h"
 #include "etude/nn/decoder.h"
 #include "etude/nn/gpt2.h"
+#include "etude/nn/masked_language_model.h"
 #include "etude/optim/optimizer.h"
 #include "etude/train/run.h"
 
@@ -24,50 +26,77 @@ std::string fixtures() {
   return std::string(source ? source : ".") + "/tests/interop/fixtures/";
 }
 
-class HuggingFaceTraining : public testing::TestWithParam<const char*> {};
-
-TEST_P(HuggingFaceTraining, ThreeStepsAreThoseOfTransformers) {
-  const SafetensorsReader expected(fixtures() + "models/expected/" + GetParam() + ".safetensors");
-  HuggingFaceOptions options;
-  options.path = fixtures() + "models/" + GetParam();
-  const auto net = make_hugging_face(options);
-  net->initialise(0);
-  Parameters parameters;
-  std::map<std::string, Tensor> by_name;
-  for (const auto& p : net->named_parameters()) {
-    parameters.push_back({p.key(), p.value(), net->tags(p.key())});
-    by_name[p.key()] = p.value();
+/// A fixture's net, and what transformers made of it.
+struct Fixture {
+  explicit Fixture(const std::string& name) : expected(fixtures() + "models/expected/" + name + ".safetensors") {
+    HuggingFaceOptions options;
+    options.path = fixtures() + "models/" + name;
+    net = make_hugging_face(options);
+    net->initialise(0);
+    for (const auto& p : net->named_parameters()) parameters.push_back({p.key(), p.value(), net->tags(p.key())});
   }
-  const Metadata& numbers = expected.metadata();
+
+  SafetensorsReader expected;
+  std::shared_ptr<TokenNet> net;
+  Parameters parameters;
+};
+
+/// Three updates by AdamW, from the losses that `loss_of` has for each step.
+void expect_three_steps(const Fixture& fixture, const std::function<Tensor(int64_t step, Ctx& ctx)>& loss_of) {
+  const Metadata& numbers = fixture.expected.metadata();
   std::string adamw_options = "kind = \"adamw\"\ngroups = [{match = \"tag:no_decay\", weight_decay = 0.0}]\n";
   for (const char* key : {"lr", "beta1", "beta2", "eps", "weight_decay"})
     adamw_options += std::string(key) + " = " + numbers.at(key) + "\n";
-  const auto adamw = make_optimizer(Part{parse_toml(adamw_options, "test")}, parameters);
-
-  const Tensor train_SBT = expected.get("train_SBT"), losses_S = expected.get("losses_S");
+  const auto adamw = make_optimizer(Part{parse_toml(adamw_options, "test")}, fixture.parameters);
+  const Tensor losses_S = fixture.expected.get("losses_S");
+  std::map<std::string, Tensor> by_name;
+  std::vector<Tensor> values;
+  for (const Parameter& p : fixture.parameters) {
+    by_name[p.name] = p.value;
+    values.push_back(p.value);
+  }
   Ctx ctx;
   ctx.train = true;
   for (int64_t step = 0; step < 3; ++step) {
-    const Tensor all_BT = train_SBT[step];
-    const Tensor ids_BT = all_BT.narrow(1, 0, 16), labels_BT = all_BT.narrow(1, 1, 16);
-    const Tensor loss = at::cross_entropy_loss(net->logits(ids_BT, {}, {}, ctx).flatten(0, 1), labels_BT.flatten());
+    const Tensor loss = loss_of(step, ctx);
     EXPECT_NEAR(loss.item<double>(), losses_S[step].item<double>(), 1e-4) << "step " << step;
-    std::vector<Tensor> values;
-    for (const Parameter& p : parameters) values.push_back(p.value);
     Position at;
     at.now[Unit::steps] = static_cast<double>(step);
-    adamw->step(at, torch::autograd::grad({loss}, values));
+    adamw->step(at, torch::autograd::grad({loss}, values, {}, std::nullopt, false, /*allow_unused=*/true));
   }
 
   const auto names = nlohmann::json::parse(numbers.at("names"));
-  ASSERT_EQ(names.size(), parameters.size());
-  const Tensor sums_P = expected.get("sums_P"), squares_P = expected.get("squares_P");
+  ASSERT_EQ(names.size(), values.size());
+  const Tensor sums_P = fixture.expected.get("sums_P"), squares_P = fixture.expected.get("squares_P");
   for (size_t i = 0; i < names.size(); ++i) {
     const auto p = static_cast<int64_t>(i);
     const Tensor value = by_name.at(names[i].get<std::string>()).detach().to(at::kDouble);
     EXPECT_NEAR(value.sum().item<double>(), sums_P[p].item<double>(), 1e-4) << names[i];
     EXPECT_NEAR(value.square().sum().item<double>(), squares_P[p].item<double>(), 1e-4) << names[i];
   }
+}
+
+class HuggingFaceTraining : public testing::TestWithParam<const char*> {};
+
+TEST_P(HuggingFaceTraining, ThreeStepsAreThoseOfTransformers) {
+  const Fixture fixture(GetParam());
+  const auto net = std::dynamic_pointer_cast<LanguageModel>(fixture.net);
+  const Tensor train_SBT = fixture.expected.get("train_SBT");
+  expect_three_steps(fixture, [&](int64_t step, Ctx& ctx) {
+    const Tensor ids_BT = train_SBT[step].narrow(1, 0, 16), labels_BT = train_SBT[step].narrow(1, 1, 16);
+    return at::cross_entropy_loss(net->logits(ids_BT, {}, {}, ctx).flatten(0, 1), labels_BT.flatten());
+  });
+}
+
+TEST(HuggingFaceMasked, ThreeStepsAreThoseOfTransformers) {
+  const Fixture fixture("bert");
+  const auto net = std::dynamic_pointer_cast<MaskedLanguageModel>(fixture.net);
+  const Tensor train_SBT = fixture.expected.get("train_SBT"), labels_SBT = fixture.expected.get("labels_SBT");
+  expect_three_steps(fixture, [&](int64_t step, Ctx& ctx) {
+    const Tensor labels_BT = labels_SBT[step];
+    const Tensor place_BK = std::get<1>(labels_BT.ge(0).to(at::kLong).topk(3));
+    return net->place_losses({.ids_BT = train_SBT[step]}, place_BK, labels_BT.gather(1, place_BK), ctx).mean();
+  });
 }
 
 INSTANTIATE_TEST_SUITE_P(Fixtures, HuggingFaceTraining,
