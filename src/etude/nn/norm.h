@@ -7,6 +7,7 @@
 #include <string>
 
 #include "etude/nn/context.h"
+#include "etude/tensor/norm.h"
 
 namespace etude {
 
@@ -18,8 +19,11 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight_D, double eps);
 class RmsNorm : public torch::nn::Module {
  public:
   RmsNorm(std::string name, int64_t dim, double eps);
-  /// Offers the tap "<name>.output".
+  /// Of the type of x, or bfloat16 where that is ctx.format. Offers the tap "<name>.output".
   Tensor forward(const Tensor& x, Ctx& ctx);
+  /// The norm alone, for operators that compute it on their way, and the name of the tap that they can't offer.
+  NormOf of() const { return {.kind = NormOf::Kind::rms, .weight_D = weight, .eps = eps_}; }
+  const std::string& tap() const { return tap_; }
 
   Tensor weight;  ///< [D]
 
@@ -35,8 +39,11 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight_D, const Tensor& bias_D,
 class LayerNorm : public torch::nn::Module {
  public:
   LayerNorm(std::string name, int64_t dim, double eps);
-  /// Offers the tap "<name>.output".
+  /// Of the type of x, or bfloat16 where that is ctx.format. Offers the tap "<name>.output".
   Tensor forward(const Tensor& x, Ctx& ctx);
+  /// As RmsNorm's.
+  NormOf of() const { return {.kind = NormOf::Kind::layer, .weight_D = weight, .bias_D = bias, .eps = eps_}; }
+  const std::string& tap() const { return tap_; }
 
   Tensor weight, bias;  ///< [D]
 

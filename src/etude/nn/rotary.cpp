@@ -3,6 +3,7 @@
 #include "etude/nn/rotary.h"
 
 #include "etude/base/error.h"
+#include "etude/tensor/rotary_kernel.h"
 
 namespace etude {
 namespace {
@@ -13,21 +14,22 @@ using torch::autograd::variable_list;
 /// (x_1, x_2) -> (x_1 cos - x_2 sin, x_2 cos + x_1 sin) as one node of the graph; its gradient is the
 /// rotation by the opposite angle.
 struct Rotate : torch::autograd::Function<Rotate> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& cos, const Tensor& sin) {
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& cos, const Tensor& sin, bool inverse) {
     ctx->save_for_backward({cos, sin});
-    const int64_t half = x.size(-1) / 2;
-    return at::addcmul(x * cos, at::roll(x, half, -1), sin);
+    ctx->saved_data["inverse"] = inverse;
+    return rotate_pairs(x, cos, sin, inverse);
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
     const variable_list saved = ctx->get_saved_variables();
-    return {Rotate::apply(gradients.at(0), saved[0], -saved[1]), Tensor(), Tensor()};
+    const bool inverse = ctx->saved_data["inverse"].toBool();
+    return {Rotate::apply(gradients.at(0), saved[0], saved[1], !inverse), Tensor(), Tensor(), Tensor()};
   }
 };
 
 }  // namespace
 
 Tensor rotate(const Tensor& x_BTHE, const Rotation& rotation) {
-  return Rotate::apply(x_BTHE, rotation.cos, rotation.sin);
+  return Rotate::apply(x_BTHE, rotation.cos, rotation.sin, /*inverse=*/false);
 }
 
 Rotary::Rotary(int64_t head, int64_t length, double theta, const RopeScaling& scaling)

@@ -30,7 +30,7 @@ Tensor norm_again(const NormOf& norm, const Tensor& x_ND, const Tensor& statisti
 
 /// Undefined where not wanted. x: of the type of x; the parameters': float32.
 struct NormGradients {
-  Tensor x, weight_D, bias_D;
+  Tensor x = {}, weight_D = {}, bias_D = {};
 };
 /// `add_to_x` (shape of x, or undefined), the gradient that reaches x past the norm, is added to that of x in the same
 /// pass over memory.
