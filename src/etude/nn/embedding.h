@@ -1,18 +1,14 @@
 #pragma once
-// Token embeddings, and the check of ids and positions that come from data.
+// Token embeddings.
 
 #include "etude/base/torch_pch.h"
 
 #include <string>
-#include <string_view>
 
 #include "etude/nn/context.h"
+#include "etude/tensor/embedding.h"
 
 namespace etude {
-
-/// Refuses values outside [0, limit): one cheap pass (on an accelerator one reduction and one wait).
-/// Errors: Code::data naming value and place, as "<tensor>[3, 17]", with `hint`.
-void require_below(const Tensor& values, int64_t limit, std::string_view tensor, const std::string& hint);
 
 /// Rows of a table by id. Parameter: weight [V, D].
 class Embedding : public torch::nn::Module {

@@ -2,10 +2,16 @@
 
 #include "etude/nn/net.h"
 
+#include "etude/tensor/embedding.h"
+
 namespace etude {
 
 Tensor LanguageModel::token_losses(const Tensor& ids_BT, const Tensor& position_BT, const Tensor& segment_BT,
                                    const Tensor& labels_BT, Ctx& ctx) {
+  require_below(labels_BT, vocabulary(), "labels",
+                "the vocabulary of the net (" + std::to_string(vocabulary()) +
+                    ") must hold all labels: set the net's vocab to the tokenizer's",
+                /*except=*/-1);
   const Tensor logits_BTV = logits(ids_BT, position_BT, segment_BT, ctx);
   const Tensor logits_NV = logits_BTV.reshape({-1, logits_BTV.size(-1)}).to(at::kFloat);
   return at::cross_entropy_loss(logits_NV, labels_BT.reshape({-1}), {}, at::Reduction::None, /*ignore_index=*/-1)
