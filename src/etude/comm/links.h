@@ -8,6 +8,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "etude/base/error.h"
@@ -21,6 +22,10 @@ struct Activity {
   int64_t step = 0;       ///< steps done
   std::string operation;  ///< "forward", "exchange", ...
 };
+
+/// The operation of words by which a rank that has returned asks to be told where the others stand. It is not at work
+/// yet: they don't count as being heard of.
+inline constexpr std::string_view kRejoin = "rejoin";
 
 class Links {
  public:

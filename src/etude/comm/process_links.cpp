@@ -282,6 +282,7 @@ void ProcessLinks::receive_from(int from) {
       message.ready += span(rehearsal_.latency(from, rank_, tag));
       const std::lock_guard lock(mutex_);
       if (own.abandoned.erase(tag) == 0) own.inbox.insert_or_assign(tag, std::move(message));
+      if (operation_of(tag) == kRejoin && own.silent_since == own.received) ++own.silent_since;
       ++own.received;
     } catch (const std::exception& error) {  // unreadable, or too large for the memory
       warn("rank " + std::to_string(from) + " is left out: " + error.what());

@@ -152,6 +152,27 @@ TEST_F(ProcessLinksTest, WhoLetADeadlinePassIsNotWaitedForAgain) {
   for (const auto& problem : thrown) EXPECT_FALSE(problem);
 }
 
+/// Or each would wait for the other: one for the work of the other's next step, the other for a word where to begin.
+TEST_F(ProcessLinksTest, WhoAsksToRejoinIsNotWaitedForYet) {
+  const auto thrown = run(2, 2, [](Links& links) {
+    if (links.rank() == 0) {
+      EXPECT_FALSE(links.receive(1, "exchange/1"));
+      links.send(1, "go/1", {});
+      while (!links.arrived(1, "rejoin/1.1")) std::this_thread::yield();
+      const double before = links.waited_seconds();
+      EXPECT_FALSE(links.receive(1, "exchange/2"));
+      EXPECT_LT(links.waited_seconds(), before + 1) << "a deadline is two seconds";
+      EXPECT_TRUE(links.receive_patiently(1, "rejoin/1.1"));
+      links.send(1, "go/2", {});
+      return;
+    }
+    while (!links.arrived(0, "go/1")) std::this_thread::yield();
+    links.send(0, "rejoin/1.1", {});
+    while (!links.arrived(0, "go/2")) std::this_thread::yield();
+  });
+  for (const auto& problem : thrown) EXPECT_FALSE(problem);
+}
+
 TEST_F(ProcessLinksTest, AMissingRankIsNamedWithItsStepAndOperation) {
   run(2, 30, [&](Links& links) {
     links.enter({41, "exchange"});
