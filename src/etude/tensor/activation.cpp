@@ -19,7 +19,7 @@ struct Slope {
 };
 
 HWY_INLINE Slope silu(V x) {
-  const Sigmoid s = sigmoid(x);
+  const Sigmoid s = sigmoid_and_rest(x);
   const V value = x * s.value;
   return {value, fma(value, s.rest, s.value)};
 }
@@ -29,21 +29,23 @@ struct Relu {
   HWY_INLINE V slope(V x) const { return hn::IfThenZeroElse(hn::Le(x, hn::Zero(Lanes())), set(1.0F)); }
 };
 
+/// x P(X <= x) = max(x, 0) - |x| P(X > |x|).
 struct Gelu {
-  HWY_INLINE V value(V x) const { return x * normal(x).below; }
+  HWY_INLINE V value(V x) const { return hn::NegMulAdd(hn::Abs(x), normal(x).tail, Relu().value(x)); }
   HWY_INLINE V slope(V x) const {
     const Normal at = normal(x);
-    return fma(x, at.density, at.below);
+    const V below = hn::IfThenElse(hn::Lt(x, hn::Zero(Lanes())), at.tail, set(1.0F) - at.tail);
+    return fma(x, at.density, below);
   }
 };
 
 /// x (1 + tanh(u)) / 2 = x sigmoid(2u), 2u = x (a + b x^2), a = 2 sqrt(2 / pi), b = 0.044715 a.
 struct GeluTanh {
   static constexpr float kA = 1.5957691216F, kB = 0.0713548162726F;
-  HWY_INLINE V value(V x) const { return x * sigmoid(x * fma(x * x, set(kB), set(kA))).value; }
+  HWY_INLINE V value(V x) const { return x * sigmoid(x * fma(x * x, set(kB), set(kA))); }
   HWY_INLINE V slope(V x) const {
     const V square = x * x;
-    const Sigmoid s = sigmoid(x * fma(square, set(kB), set(kA)));
+    const Sigmoid s = sigmoid_and_rest(x * fma(square, set(kB), set(kA)));
     const V inner = x * fma(square, set(3 * kB), set(kA));
     return s.value * fma(inner, s.rest, set(1.0F));
   }

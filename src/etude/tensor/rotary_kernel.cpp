@@ -7,29 +7,61 @@
 
 #include "etude/tensor/rotary_kernel.h"
 #include "etude/tensor/rows-inl.h"
+#include "etude/tensor/simd_math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace etude::HWY_NAMESPACE {
 
-/// The heads of one token: (a, b) -> (a cos - b sin, b cos + a sin) with cos, sin of half a head each.
-void rotate_heads(const Rows& heads, const Rows& cos, const Rows& sin, bool inverse, const Rows& to) {
+namespace {
+
+/// Half a head at a time: (a, b) -> (a cos - b sin, b cos + a sin).
+template <class X, class C>
+HWY_INLINE void rotate_by_halves(const Rows& heads, const C* cos_E, const C* sin_E, bool inverse, const Rows& to) {
   const int64_t half = heads.width / 2;
-  with_type(cos.type, [&](auto turn) {
+  for_lanes(half, [&](int64_t i, auto lanes) {
+    const V c = load_lanes(cos_E + i, lanes), sine = load_lanes(sin_E + half + i, lanes);
+    const V s = inverse ? hn::Neg(sine) : sine;
+    for (int64_t h = 0; h < heads.count; ++h) {
+      const X* from = row<X>(heads, h) + i;
+      X* into = row<X>(to, h) + i;
+      const V a = load_lanes(from, lanes), b = load_lanes(from + half, lanes);
+      store_lanes(hn::NegMulAdd(b, s, a * c), into, lanes);
+      store_lanes(hn::MulAdd(a, s, b * c), into + half, lanes);
+    }
+  });
+}
+
+/// The two halves of the lanes, exchanged.
+HWY_INLINE V exchanged(V x) {
+#if HWY_TARGET == HWY_SCALAR
+  return x;
+#else
+  return hn::ConcatLowerUpper(Lanes(), x, x);
+#endif
+}
+
+/// Heads that fill the lanes exactly: x cos + (x with its halves exchanged) sin.
+template <class X, class C>
+HWY_INLINE void rotate_whole(const Rows& heads, const C* cos_E, const C* sin_E, bool inverse, const Rows& to) {
+  const V c = load(cos_E), s = inverse ? hn::Neg(load(sin_E)) : load(sin_E);
+  for (int64_t h = 0; h < heads.count; ++h) {
+    const V x = load(row<X>(heads, h));
+    store(fma(exchanged(x), s, x * c), row<X>(to, h));
+  }
+}
+
+}  // namespace
+
+/// The heads of one token by its row of cos and of sin.
+void rotate_heads(const Rows& heads, const Rows& cos_E, const Rows& sin_E, bool inverse, const Rows& to) {
+  with_type(cos_E.type, [&](auto turn) {
     with_type(heads.type, [&](auto number) {
       using X = decltype(number);
-      const auto* cosine = row<decltype(turn)>(cos, 0);
-      const auto* sine = row<decltype(turn)>(sin, 0);
-      for_lanes(half, [&](int64_t i, auto lanes) {
-        const V c = load_lanes(cosine + i, lanes), sine_i = load_lanes(sine + i, lanes);
-        const V s = inverse ? hn::Neg(sine_i) : sine_i;
-        for (int64_t h = 0; h < heads.count; ++h) {
-          const X* from = row<X>(heads, h) + i;
-          X* into = row<X>(to, h) + i;
-          const V a = load_lanes(from, lanes), b = load_lanes(from + half, lanes);
-          store_lanes(hn::NegMulAdd(b, s, a * c), into, lanes);
-          store_lanes(hn::MulAdd(a, s, b * c), into + half, lanes);
-        }
-      });
+      const auto *c = row<decltype(turn)>(cos_E, 0), *s = row<decltype(turn)>(sin_E, 0);
+      if (heads.width == static_cast<int64_t>(hn::Lanes(Lanes())))
+        rotate_whole<X>(heads, c, s, inverse, to);
+      else
+        rotate_by_halves<X>(heads, c, s, inverse, to);
     });
   });
 }
@@ -58,7 +90,7 @@ Tensor with_heads(const Tensor& x_BTHE) {
   return x_BTHE.size(-1) == 1 || x_BTHE.stride(-1) == 1 ? x_BTHE : x_BTHE.contiguous();
 }
 
-/// Number `offset` of a tensor as a row of `width`.
+/// `count` rows of a tensor, the first from its number `offset` on.
 Rows rows_at(const Tensor& t, int64_t offset, int64_t count, int64_t width, int64_t stride) {
   auto* const bytes = static_cast<char*>(const_cast<void*>(t.const_data_ptr()));
   return {bytes + offset * static_cast<int64_t>(t.element_size()), t.scalar_type(), count, width, stride};
@@ -74,7 +106,7 @@ Tensor composed(const Tensor& x_BTHE, const Tensor& cos, const Tensor& sin, bool
 }  // namespace
 
 Tensor rotate_pairs(const Tensor& x_BTHE, const Tensor& cos, const Tensor& sin, bool inverse) {
-  const int64_t B = x_BTHE.size(0), T = x_BTHE.size(1), H = x_BTHE.size(2), E = x_BTHE.size(3), half = E / 2;
+  const int64_t B = x_BTHE.size(0), T = x_BTHE.size(1), H = x_BTHE.size(2), E = x_BTHE.size(3);
   ETUDE_CHECK(E % 2 == 0 && cos.size(-1) == E && sin.sizes() == cos.sizes() && cos.size(-3) == T &&
                   (cos.dim() == 3 || cos.size(0) == B) && sin.scalar_type() == cos.scalar_type(),
               "a rotation has an angle for each position and pair");
@@ -84,8 +116,8 @@ Tensor rotate_pairs(const Tensor& x_BTHE, const Tensor& cos, const Tensor& sin, 
   const Tensor x = with_heads(x_BTHE), y = at::empty({B, T, H, E}, x.options());
   const Tensor cos_BTE = with_heads(cos.squeeze(-2)).expand({B, T, E});
   const Tensor sin_BTE = with_heads(sin.squeeze(-2)).expand({B, T, E});
-  const auto half_row = [half](const Tensor& t_BTE, int64_t b, int64_t t, int64_t first) {
-    return rows_at(t_BTE, b * t_BTE.stride(0) + t * t_BTE.stride(1) + first, 1, half, half);
+  const auto angles = [E](const Tensor& t_BTE, int64_t b, int64_t t) {
+    return rows_at(t_BTE, b * t_BTE.stride(0) + t * t_BTE.stride(1), 1, E, E);
   };
   const int64_t grain = std::max<int64_t>(1, kNumbersPerThread / std::max<int64_t>(1, H * E));
   at::parallel_for(0, B * T, grain, [&](int64_t first, int64_t last) {
@@ -94,7 +126,7 @@ Tensor rotate_pairs(const Tensor& x_BTHE, const Tensor& cos, const Tensor& sin, 
       const Rows heads = rows_at(x, b * x.stride(0) + t * x.stride(1), H, E, x.stride(2));
       const Rows to = rows_at(y, n * H * E, H, E, E);
       HWY_DYNAMIC_DISPATCH(rotate_heads)
-      (heads, half_row(cos_BTE, b, t, 0), half_row(sin_BTE, b, t, half), inverse, to);
+      (heads, angles(cos_BTE, b, t), angles(sin_BTE, b, t), inverse, to);
     }
   });
   return y;

@@ -45,7 +45,7 @@ Tensor heads_in_layout(int layout, int64_t B, int64_t T, int64_t H, int64_t E, a
 TEST(RotaryKernel, TurnsComplexPairs) {
   uint64_t seed = 0;
   const std::vector<std::vector<int64_t>> shapes{{2, 5, 3, 8}, {1, 1, 1, 2}, {3, 7, 2, 34}, {2, 33, 4, 64},
-                                                 {0, 4, 2, 8}, {2, 0, 2, 8}, {1, 9, 5, 96}};
+                                                 {0, 4, 2, 8}, {2, 0, 2, 8}, {1, 9, 5, 96}, {2, 6, 4, 16}};
   test::with_each_isa([&] {
     for (const auto type : {at::kFloat, at::kBFloat16})
       for (const auto angles : {at::kFloat, at::kBFloat16})
