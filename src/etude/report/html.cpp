@@ -352,10 +352,11 @@ class Page {
   std::string cost() const {
     if (results_.arms.empty()) return "";
     std::string head = column(single_ ? "run" : "arm"), body;
-    for (const auto& c : cost_columns()) head += column(std::string(c.heading));
+    const std::vector<CostColumn> costs = cost_columns(results_);
+    for (const auto& c : costs) head += column(std::string(c.heading));
     for (const auto& row : arm_rows(results_)) {
       body += (row.reference ? "<tr class=\"own\">" : "<tr>") + arm_cell(row, false);
-      for (const auto& c : cost_columns()) body += element("td", cost_text(row.cost, c));
+      for (const auto& c : costs) body += element("td", cost_text(row.cost, c));
       body += "</tr>\n";
     }
     return "<section>\n" + element("h2", "Cost") + "\n" +
@@ -380,7 +381,7 @@ class Page {
     std::string head = column("arm") + column("seed"), body;
     const auto metrics = shown_metrics();
     for (const auto& metric : metrics) head += column(label(c_.claims.style(metric)));
-    std::vector<CostColumn> costs = cost_columns();
+    std::vector<CostColumn> costs = cost_columns(results_);
     std::vector<std::pair<std::string, const ArmResult*>> arms;
     for (const auto& arm : results_.arms) arms.emplace_back(arm.name, &arm);
     for (const auto& e : results_.experiments)

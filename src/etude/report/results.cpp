@@ -140,9 +140,11 @@ void write_texts(std::vector<ArmRow>& rows) {
 }
 
 std::map<std::string, double> mean_cost(const ArmResult& arm) {
-  std::map<std::string, double> cost;
+  std::map<std::string, std::vector<double>> values;
   for (const auto& s : arm.seeds)
-    for (const auto& [name, value] : s.cost) cost[name] += value / static_cast<double>(arm.seeds.size());
+    for (const auto& [name, value] : s.cost) values[name].push_back(value);
+  std::map<std::string, double> cost;
+  for (const auto& [name, of_seeds] : values) cost[name] = mean(of_seeds);
   return cost;
 }
 
@@ -275,6 +277,7 @@ std::string markdown(std::string_view text) {
 
 std::string arms_table(const Results& results) {
   const auto rows = arm_rows(results);
+  const auto costs = cost_columns(results);
   std::string text =
       "| arm | " + markdown(results.metric.label) + (results.metric.lower_is_better ? " ↓" : " ↑") + " |";
   std::string line = "|---|---:|";
@@ -282,7 +285,7 @@ std::string arms_table(const Results& results) {
     text += " difference to " + markdown(results.reference) + " |";
     line += "---:|";
   }
-  for (const auto& column : cost_columns()) {
+  for (const auto& column : costs) {
     text += " " + std::string(column.heading) + " |";
     line += "---:|";
   }
@@ -292,7 +295,7 @@ std::string arms_table(const Results& results) {
     text.append("| ").append(bold).append(markdown(row.name)).append(bold);
     text.append(" | ").append(row.value_text).append(" |");
     if (!results.reference.empty()) text += " " + row.difference_text + " |";
-    for (const auto& column : cost_columns()) text += " " + cost_text(row.cost, column) + " |";
+    for (const auto& column : costs) text += " " + cost_text(row.cost, column) + " |";
     text += "\n";
   }
   return text;
@@ -399,12 +402,18 @@ std::vector<ArmRow> arm_rows(const Results& results) {
   return rows;
 }
 
-const std::vector<CostColumn>& cost_columns() {
-  static const std::vector<CostColumn> columns = {{"seconds", "time", seconds_text},
-                                                  {"peak_bytes", "peak memory", bytes_text},
-                                                  {"flops", "FLOPs", count_text},
-                                                  {"bytes", "bytes sent", bytes_text},
-                                                  {"messages", "messages", count_text}};
+std::vector<CostColumn> cost_columns(const Results& results) {
+  static const CostColumn kTensors = {"tensor_peak_bytes", "of tensors", bytes_text};
+  std::vector<CostColumn> columns = {{"seconds", "time", seconds_text},
+                                     {"peak_bytes", "peak memory", bytes_text},
+                                     {"flops", "FLOPs", count_text},
+                                     {"bytes", "bytes sent", bytes_text},
+                                     {"messages", "messages", count_text}};
+  const bool recorded = std::any_of(results.arms.begin(), results.arms.end(), [](const ArmResult& arm) {
+    return std::any_of(arm.seeds.begin(), arm.seeds.end(),
+                       [](const auto& seed) { return seed.cost.contains(std::string(kTensors.name)); });
+  });
+  if (recorded) columns.insert(columns.begin() + 2, kTensors);
   return columns;
 }
 

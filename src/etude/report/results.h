@@ -84,7 +84,8 @@ struct CostColumn {
   std::string_view name, heading;
   std::string (*text)(double);
 };
-const std::vector<CostColumn>& cost_columns();
+/// With the memory of tensors where runs recorded it: older ones did not.
+std::vector<CostColumn> cost_columns(const Results& results);
 /// The value of a column, or a dash.
 std::string cost_text(const std::map<std::string, double>& cost, const CostColumn& column);
 /// What a rank waited for others: no cost of a run in one process.

@@ -278,6 +278,16 @@ TEST(Terminal, TablesInAscii) {
             "base      3  3.00 +- 0.75  +0.50 [-0.12, +1.12]     -            -      -           -         -\n");
 }
 
+TEST(Terminal, MemoryOfTensorsStandsWhereItWasRecorded) {
+  Comparison c = comparison();
+  for (auto& r : c.runs) r.cost = {{"peak_bytes", 3e8}};
+  EXPECT_EQ(arms_text(summarise(c), {120, false, false}).find("of tensors"), std::string::npos);
+  c.runs[0].cost["tensor_peak_bytes"] = 2e7;  // one of three seeds: the mean is over those that have it
+  const std::string table = arms_text(summarise(c), {120, false, false});
+  EXPECT_NE(table.find("peak memory  of tensors"), std::string::npos) << table;
+  EXPECT_NE(table.find("300 MB     20.0 MB"), std::string::npos) << table;
+}
+
 TEST(Terminal, ColourIsOnlyAddedToTheMark) {
   const Results results = summarise(comparison());
   const std::string coloured = verdicts_text(results.verdicts, {80, true, true});

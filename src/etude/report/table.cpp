@@ -125,7 +125,7 @@ std::string arms_text(const Results& results, const TableStyle& style) {
   }
   Columns quality = {arm, seeds, value}, cost = {arm};
   if (!results.reference.empty()) quality.push_back(difference);
-  for (const auto& kind : cost_columns()) {
+  for (const auto& kind : cost_columns(results)) {
     std::vector<std::string> column = {std::string(kind.heading)};
     for (const auto& row : rows) column.push_back(cost_text(row.cost, kind));
     cost.push_back(std::move(column));

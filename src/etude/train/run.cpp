@@ -10,6 +10,7 @@
 #include "etude/base/file.h"
 #include "etude/base/log.h"
 #include "etude/base/torch_pch.h"
+#include "etude/tensor/allocator.h"
 #include "etude/tensor/safetensors.h"
 #include "etude/train/sealed.h"
 
@@ -33,6 +34,21 @@ nlohmann::json result_of(const Recipe& recipe, const Fit& fit) {
   nlohmann::json traffic = nlohmann::json::object();
   for (const auto& [operation, sent] : c.traffic)
     traffic[operation] = {{"bytes", sent.bytes}, {"messages", sent.messages}, {"rounds", sent.rounds}};
+  nlohmann::json cost = {{"seconds", c.seconds},
+                         {"step_seconds", c.step_seconds},
+                         {"evaluate_seconds", c.evaluate_seconds},
+                         {"checkpoint_seconds", c.checkpoint_seconds},
+                         {"idle_seconds", c.idle_seconds},
+                         {"wait_fraction", c.step_seconds > 0 ? c.wait_seconds / c.step_seconds : 0.0},
+                         {"peak_bytes", c.peak_bytes},
+                         {"flops", c.flops},
+                         {"bytes", c.bytes},
+                         {"messages", c.messages},
+                         {"rounds", c.rounds},
+                         {"parameters", c.parameters}};
+  // Of this process, as peak_bytes is; without the allocator nobody counts.
+  if (const TensorMemory tensors = tensor_memory(); tensors.peak > 0)
+    cost["tensor_peak_bytes"] = static_cast<double>(tensors.peak);
   return {{"v", 1},
           {"status", "finished"},
           {"method", recipe.method},
@@ -42,19 +58,7 @@ nlohmann::json result_of(const Recipe& recipe, const Fit& fit) {
           {"recipe_hash", recipe.hash()},
           {"commit", source_commit()},
           {"values", values},
-          {"cost",
-           {{"seconds", c.seconds},
-            {"step_seconds", c.step_seconds},
-            {"evaluate_seconds", c.evaluate_seconds},
-            {"checkpoint_seconds", c.checkpoint_seconds},
-            {"idle_seconds", c.idle_seconds},
-            {"wait_fraction", c.step_seconds > 0 ? c.wait_seconds / c.step_seconds : 0.0},
-            {"peak_bytes", c.peak_bytes},
-            {"flops", c.flops},
-            {"bytes", c.bytes},
-            {"messages", c.messages},
-            {"rounds", c.rounds},
-            {"parameters", c.parameters}}},
+          {"cost", cost},
           {"traffic", traffic},
           {"machine",
            {{"processor", processor_name()},
