@@ -15,8 +15,8 @@ namespace etude::report {
 /// Who took a step: Etude, or a peer in one of its modes ("eager", "eager, tcmalloc", "compile", "compile, tcmalloc").
 struct BenchSide {
   std::string name;
-  std::vector<double> seconds;  ///< of one step, a value a round
-  double bytes = 0;             ///< peak memory during the steps, above the process before it had a net
+  std::vector<double> seconds = {};  ///< of one step, a value a round
+  double bytes = 0;                  ///< peak memory during the steps, above the process before it had a net
 };
 
 /// The peer as it comes from its registry.
@@ -29,11 +29,11 @@ struct BenchRow {
   int64_t parameters = 0, tokens = 0;  ///< of the net; in a batch
   double flops = 0;                    ///< that the mathematics requires of a step's products
   double roof = 0;                     ///< FLOP/s of the best product in the same run
-  std::string roof_product;            ///< which that was: "own 2048 x 2048 x 2048"
+  std::string roof_product = {};       ///< which that was: "own 2048 x 2048 x 2048"
   double quiet = 1;                    ///< the least share of the cores that was free for the measures
   double curves = 0;                   ///< largest relative difference of the 50 losses; NaN: not compared
-  BenchSide ours;
-  std::vector<BenchSide> peers;
+  BenchSide ours = {};
+  std::vector<BenchSide> peers = {};
 
   /// The peer's mode with the smallest median; the one of that name, nullptr if it was not measured.
   const BenchSide& best_peer() const;
