@@ -36,6 +36,7 @@ void add_export(CLI::App& app, Session& session);
 void add_inspect(CLI::App& app, Session& session);
 void add_report(CLI::App& app, Session& session);
 void add_data(CLI::App& app, Session& session);
+void add_bench(CLI::App& app, Session& session);
 void add_doctor(CLI::App& app, Session& session);
 void add_completion(CLI::App& app, Session& session);
 void add_version(CLI::App& app, Session& session);

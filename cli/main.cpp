@@ -153,8 +153,9 @@ int run(int argc, char** argv) {
   add_globals(app, session, globals);
   register_frame(session.registry);
   register_methods(session.registry);
-  for (const auto& add : {add_list, add_show, add_run, add_compare, add_train, add_eject, add_check, add_inspect,
-                          add_generate, add_export, add_report, add_data, add_doctor, add_completion, add_version})
+  for (const auto& add :
+       {add_list, add_show, add_run, add_compare, add_train, add_eject, add_check, add_inspect, add_generate,
+        add_export, add_report, add_data, add_bench, add_doctor, add_completion, add_version})
     add(app, session);
   if (argc == 1) {
     std::cout << app.help();
