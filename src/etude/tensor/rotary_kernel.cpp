@@ -9,24 +9,44 @@
 #include "etude/tensor/rows-inl.h"
 #include "etude/tensor/simd_math-inl.h"
 
+#ifndef ETUDE_TENSOR_ROTARY_KERNEL_CPP_
+#define ETUDE_TENSOR_ROTARY_KERNEL_CPP_
+namespace etude {
+
+/// [B, T, H, E] somewhere in memory; strides in elements, that of E is 1.
+struct Heads {
+  void* data;
+  at::ScalarType type;
+  int64_t b, t, h;
+};
+
+}  // namespace etude
+#endif
+
 HWY_BEFORE_NAMESPACE();
 namespace etude::HWY_NAMESPACE {
 
 namespace {
 
-/// Half a head at a time: (a, b) -> (a cos - b sin, b cos + a sin).
+template <class T>
+HWY_INLINE T* token(const Heads& x, int64_t b, int64_t t) {
+  return static_cast<T*>(x.data) + b * x.b + t * x.t;
+}
+
+/// H heads of one token, half a head at a time: (a, b) -> (a cos - b sin, b cos + a sin).
 template <class X, class C>
-HWY_INLINE void rotate_by_halves(const Rows& heads, const C* cos_E, const C* sin_E, bool inverse, const Rows& to) {
-  const int64_t half = heads.width / 2;
+HWY_INLINE void rotate_by_halves(const X* x, int64_t x_stride, const C* cos_E, const C* sin_E, bool inverse, int64_t H,
+                                 int64_t E, X* y) {
+  const int64_t half = E / 2;
   for_lanes(half, [&](int64_t i, auto lanes) {
     const V c = load_lanes(cos_E + i, lanes), sine = load_lanes(sin_E + half + i, lanes);
     const V s = inverse ? hn::Neg(sine) : sine;
-    for (int64_t h = 0; h < heads.count; ++h) {
-      const X* from = row<X>(heads, h) + i;
-      X* into = row<X>(to, h) + i;
+    for (int64_t h = 0; h < H; ++h) {
+      const X* from = x + h * x_stride + i;
+      X* to = y + h * E + i;
       const V a = load_lanes(from, lanes), b = load_lanes(from + half, lanes);
-      store_lanes(hn::NegMulAdd(b, s, a * c), into, lanes);
-      store_lanes(hn::MulAdd(a, s, b * c), into + half, lanes);
+      store_lanes(hn::NegMulAdd(b, s, a * c), to, lanes);
+      store_lanes(hn::MulAdd(a, s, b * c), to + half, lanes);
     }
   });
 }
@@ -40,28 +60,37 @@ HWY_INLINE V exchanged(V x) {
 #endif
 }
 
-/// Heads that fill the lanes exactly: x cos + (x with its halves exchanged) sin.
+/// The same for heads that fill the lanes exactly: x cos + (x with its halves exchanged) sin.
 template <class X, class C>
-HWY_INLINE void rotate_whole(const Rows& heads, const C* cos_E, const C* sin_E, bool inverse, const Rows& to) {
+HWY_INLINE void rotate_whole(const X* x, int64_t x_stride, const C* cos_E, const C* sin_E, bool inverse, int64_t H,
+                             int64_t E, X* y) {
   const V c = load(cos_E), s = inverse ? hn::Neg(load(sin_E)) : load(sin_E);
-  for (int64_t h = 0; h < heads.count; ++h) {
-    const V x = load(row<X>(heads, h));
-    store(fma(exchanged(x), s, x * c), row<X>(to, h));
+  for (int64_t h = 0; h < H; ++h) {
+    const V x_h = load(x + h * x_stride);
+    store(fma(exchanged(x_h), s, x_h * c), y + h * E);
   }
 }
 
 }  // namespace
 
-/// The heads of one token by its row of cos and of sin.
-void rotate_heads(const Rows& heads, const Rows& cos_E, const Rows& sin_E, bool inverse, const Rows& to) {
-  with_type(cos_E.type, [&](auto turn) {
-    with_type(heads.type, [&](auto number) {
+/// Tokens first .. last-1 of all rows' T each, into contiguous y.
+void rotate_tokens(const Heads& x, const Heads& cos, const Heads& sin, bool inverse, int64_t first, int64_t last,
+                   int64_t T, int64_t H, int64_t E, void* y) {
+  const bool whole = E == static_cast<int64_t>(hn::Lanes(Lanes()));
+  with_type(cos.type, [&](auto angle) {
+    with_type(x.type, [&](auto number) {
       using X = decltype(number);
-      const auto *c = row<decltype(turn)>(cos_E, 0), *s = row<decltype(turn)>(sin_E, 0);
-      if (heads.width == static_cast<int64_t>(hn::Lanes(Lanes())))
-        rotate_whole<X>(heads, c, s, inverse, to);
-      else
-        rotate_by_halves<X>(heads, c, s, inverse, to);
+      using C = decltype(angle);
+      for (int64_t n = first; n < last; ++n) {
+        const int64_t b = n / T, t = n % T;
+        const X* from = token<X>(x, b, t);
+        const C *c = token<C>(cos, b, t), *s = token<C>(sin, b, t);
+        X* to = static_cast<X*>(y) + n * H * E;
+        if (whole)
+          rotate_whole(from, x.h, c, s, inverse, H, E, to);
+        else
+          rotate_by_halves(from, x.h, c, s, inverse, H, E, to);
+      }
     });
   });
 }
@@ -83,17 +112,17 @@ HWY_AFTER_NAMESPACE();
 namespace etude {
 namespace {
 
-HWY_EXPORT(rotate_heads);
+HWY_EXPORT(rotate_tokens);
 
 /// x with contiguous heads: itself or a copy.
 Tensor with_heads(const Tensor& x_BTHE) {
   return x_BTHE.size(-1) == 1 || x_BTHE.stride(-1) == 1 ? x_BTHE : x_BTHE.contiguous();
 }
 
-/// `count` rows of a tensor, the first from its number `offset` on.
-Rows rows_at(const Tensor& t, int64_t offset, int64_t count, int64_t width, int64_t stride) {
-  auto* const bytes = static_cast<char*>(const_cast<void*>(t.const_data_ptr()));
-  return {bytes + offset * static_cast<int64_t>(t.element_size()), t.scalar_type(), count, width, stride};
+/// x_BTHE, or angles [T, 1, E] that all rows share.
+Heads heads_of(const Tensor& x) {
+  return {const_cast<void*>(x.const_data_ptr()), x.scalar_type(), x.dim() == 4 ? x.stride(0) : 0, x.stride(-3),
+          x.stride(-2)};
 }
 
 Tensor composed(const Tensor& x_BTHE, const Tensor& cos, const Tensor& sin, bool inverse) {
@@ -114,20 +143,11 @@ Tensor rotate_pairs(const Tensor& x_BTHE, const Tensor& cos, const Tensor& sin, 
   took_path("rotary", why_not ? why_not : "own");
   if (why_not) return composed(x_BTHE, cos, sin, inverse);
   const Tensor x = with_heads(x_BTHE), y = at::empty({B, T, H, E}, x.options());
-  const Tensor cos_BTE = with_heads(cos.squeeze(-2)).expand({B, T, E});
-  const Tensor sin_BTE = with_heads(sin.squeeze(-2)).expand({B, T, E});
-  const auto angles = [E](const Tensor& t_BTE, int64_t b, int64_t t) {
-    return rows_at(t_BTE, b * t_BTE.stride(0) + t * t_BTE.stride(1), 1, E, E);
-  };
+  const Tensor cosines = with_heads(cos), sines = with_heads(sin);
   const int64_t grain = std::max<int64_t>(1, kNumbersPerThread / std::max<int64_t>(1, H * E));
   at::parallel_for(0, B * T, grain, [&](int64_t first, int64_t last) {
-    for (int64_t n = first; n < last; ++n) {
-      const int64_t b = n / T, t = n % T;
-      const Rows heads = rows_at(x, b * x.stride(0) + t * x.stride(1), H, E, x.stride(2));
-      const Rows to = rows_at(y, n * H * E, H, E, E);
-      HWY_DYNAMIC_DISPATCH(rotate_heads)
-      (heads, angles(cos_BTE, b, t), angles(sin_BTE, b, t), inverse, to);
-    }
+    HWY_DYNAMIC_DISPATCH(rotate_tokens)
+    (heads_of(x), heads_of(cosines), heads_of(sines), inverse, first, last, T, H, E, y.mutable_data_ptr());
   });
   return y;
 }
