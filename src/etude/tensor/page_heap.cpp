@@ -151,7 +151,6 @@ PageRun* PageHeap::take(uint32_t pages, size_t allowed) {
   back(run->first, run->first + pages);
   if (run->pages > pages) {
     PageRun* const rest = make_run(run->first + pages, run->pages - pages);
-    rest->backed = count_backed(rest->first, rest->first + rest->pages);
     run->pages = pages;
     insert(rest);
   }
@@ -162,19 +161,16 @@ PageRun* PageHeap::take(uint32_t pages, size_t allowed) {
 }
 
 void PageHeap::give(PageRun* run) {
-  run->backed = count_backed(run->first, run->first + run->pages);
   run->kind = PageRun::kWhole;
   if (PageRun* const before = run->first > 0 ? free_neighbour(run->first - 1) : nullptr) {
     unlink(before);
     run->first = before->first;
     run->pages += before->pages;
-    run->backed += before->backed;
     drop_run(before);
   }
   if (PageRun* const after = free_neighbour(size_t{run->first} + run->pages)) {
     unlink(after);
     run->pages += after->pages;
-    run->backed += after->backed;
     drop_run(after);
   }
   insert(run);
@@ -186,7 +182,7 @@ void PageHeap::trim(size_t backed) {
     for (size_t bin = kBins; bin-- > 0;)
       for (PageRun* run = bins_[bin].front(); run; run = run->next) {
         if (backed_ <= backed) return;
-        if (run->backed > 0) unback(run, backed, whole_only);
+        unback(run, backed, whole_only);
       }
 }
 
@@ -206,7 +202,6 @@ void PageHeap::unback(PageRun* run, size_t backed, bool whole_only) {
   if (found == 0 || madvise(base_ + size_t{begin} * kPageBytes, size_t{last - begin} * kPageBytes, MADV_DONTNEED) != 0)
     return;
   set_backed(begin, last, false);
-  run->backed -= found;
   backed_ -= found;
 }
 

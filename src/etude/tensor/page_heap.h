@@ -22,7 +22,6 @@ namespace etude {
 /// Neighbouring pages that are free, one block, or a slab of small blocks.
 struct PageRun {
   uint32_t first = 0, pages = 0;
-  uint32_t backed = 0;  ///< pages with memory behind them, while it is free
   bool free = true;
   PageRun *previous = nullptr, *next = nullptr;  ///< in the list that it stands in: its owner's while it is in use
 
