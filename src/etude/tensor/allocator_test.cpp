@@ -27,6 +27,12 @@ void touch_pages(const c10::DataPtr& block, size_t bytes) {
   for (size_t i = 0; i < bytes; i += kPageBytes) static_cast<volatile char*>(block.get())[i] = 1;
 }
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kShadowed = true;  // sanitizers keep memory of their own for each byte that was touched
+#else
+constexpr bool kShadowed = false;
+#endif
+
 /// Bytes of the process that are in memory.
 size_t resident_bytes() {
   size_t all = 0, resident = 0;
@@ -232,7 +238,7 @@ TEST(Allocator, GivesMemoryBackWhenAsked) {
   EXPECT_GT(resident_bytes(), before + kBytes);
   release_kept_memory();
   EXPECT_LT(tensor_memory().kept, 4 * kMegabyte);
-  EXPECT_LT(resident_bytes(), before + 8 * kMegabyte);
+  EXPECT_TRUE(kShadowed || resident_bytes() < before + 8 * kMegabyte) << resident_bytes() << " after " << before;
 }
 
 TEST(Allocator, KeepsNoMoreThanItsLimit) {
@@ -325,7 +331,7 @@ TEST(Allocator, HoldsLittleMoreThanThePeakOfChangingShapes) {
   }
   EXPECT_GT(peak, 100 * kMegabyte);
   EXPECT_LE(static_cast<double>(most_held), 1.2 * static_cast<double>(peak)) << most_held << " of " << peak;
-  EXPECT_LE(static_cast<double>(resident_bytes()), static_cast<double>(resident) + 1.2 * static_cast<double>(peak));
+  EXPECT_TRUE(kShadowed || resident_bytes() < resident + peak / 5 * 6) << resident_bytes() << " after " << resident;
 }
 
 TEST(Allocator, SaysWhatCouldNotBeHad) {
