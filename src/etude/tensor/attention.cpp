@@ -44,7 +44,7 @@ Tensor seen_keys(const AttentionOptions& o, int64_t T, int64_t S, const at::Devi
   const Tensor t_T1 = at::arange(T, integers).unsqueeze(1), s_S = at::arange(S, integers);
   Tensor seen;
   const auto require = [&](const Tensor& condition) {
-    seen = seen.defined() ? seen.logical_and(condition) : condition;
+    seen = seen.defined() ? seen.bitwise_and(condition) : condition;
   };
   const auto of_queries = [](const Tensor& bound_BT) { return bound_BT.unsqueeze(1).unsqueeze(3); };
   if (o.causal) require(s_S.le(t_T1));
@@ -187,7 +187,7 @@ Tensor attention_weights(const Tensor& q_BTHE, const Tensor& k_BSGE, const Atten
   if (o.bias.defined()) scores_BHTS = scores_BHTS + o.bias.to(scores_BHTS.scalar_type());
   const double hidden = -std::numeric_limits<double>::infinity();
   const Tensor seen = seen_keys(o, T, S, q_BTHE.device());
-  if (seen.defined()) scores_BHTS = scores_BHTS.masked_fill(seen.logical_not(), hidden);
+  if (seen.defined()) scores_BHTS = scores_BHTS.masked_fill(seen.bitwise_not(), hidden);
   // Where nothing is seen, 0 stands for the largest score: exponentials are 0 then, and so is the sum.
   const Tensor largest_BHT1 = scores_BHTS.detach().amax(-1, /*keepdim=*/true);
   const Tensor weights_BHTS = (scores_BHTS - largest_BHT1.masked_fill(largest_BHT1.eq(hidden), 0)).exp();
