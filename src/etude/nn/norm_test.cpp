@@ -65,6 +65,20 @@ TEST(RmsNorm, NarrowTypesAreNormalisedInFloat32) {
   EXPECT_LT(((y.to(at::kDouble) - expected) / expected).abs().max().item<double>(), 1.0 / 256 + 1e-3);
 }
 
+TEST(Norms, WriteWhatProductsReadAndLeaveTheResidualStreamWide) {
+  RmsNorm rms("rms", 40, 1e-5);
+  LayerNorm layer("layer", 40, 1e-5);
+  for (const Format format : {Format::float32, Format::bfloat16}) {
+    Ctx ctx{.format = format};
+    const Tensor x = random({3, 40}, "x").to(at::kFloat).requires_grad_(true);
+    const Tensor wide = rms.forward(x, ctx), centered = layer.forward(x, ctx);
+    EXPECT_EQ(wide.scalar_type(), storage_of(format));
+    EXPECT_EQ(centered.scalar_type(), storage_of(format));
+    (wide.to(at::kFloat) + centered.to(at::kFloat)).sum().backward();
+    for (const Tensor& t : {x, rms.weight, layer.weight, layer.bias}) EXPECT_EQ(t.grad().scalar_type(), at::kFloat);
+  }
+}
+
 TEST(SwiGlu, FollowsItsFormulaAndItsGradients) {
   auto mlp = std::make_shared<SwiGlu>("mlp", 3, 4);
   mlp->to(at::kDouble);
