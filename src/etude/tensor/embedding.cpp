@@ -16,41 +16,29 @@ HWY_BEFORE_NAMESPACE();
 namespace etude::HWY_NAMESPACE {
 
 /// `vectors` vectors' worth of columns at once, so that a row's lines are read together.
-template <int vectors, class T, class Counted>
+template <int vectors, class Counted>
 HWY_INLINE void sum_columns(const Rows& from, const int64_t* places, int64_t count, int64_t column, float* to,
                             Counted lanes) {
   const auto step = static_cast<int64_t>(hn::Lanes(Lanes()));
   V sum[vectors];
-  for (int i = 0; i < vectors; ++i) sum[i] = load_lanes(row<T>(from, places[0]) + column + i * step, lanes);
+  for (int i = 0; i < vectors; ++i) sum[i] = load_lanes(row<float>(from, places[0]) + column + i * step, lanes);
   for (int64_t p = 1; p < count; ++p) {
-    const T* next = row<T>(from, places[p]) + column;
+    const float* next = row<float>(from, places[p]) + column;
     for (int i = 0; i < vectors; ++i) sum[i] = sum[i] + load_lanes(next + i * step, lanes);
   }
   for (int i = 0; i < vectors; ++i) store_lanes(sum[i], to + i * step, lanes);
 }
 
-/// to = the sum of the rows `places` of `from`, columns first_column .. first_column + width - 1.
-template <class T>
-void sum_of_type(const Rows& from, const int64_t* places, int64_t count, int64_t first_column, int64_t width,
-                 float* to) {
-  if (count == 0) {
-    std::fill(to, to + width, 0.0F);
-    return;
-  }
+/// to = the sum of the rows `places` of `from`, columns first .. first + width - 1.
+void sum_of_rows(const Rows& from, const int64_t* places, int64_t count, int64_t first, int64_t width, float* to) {
+  if (count == 0) return std::fill(to, to + width, 0.0F);
   constexpr int kTogether = 4;
   const auto step = static_cast<int64_t>(hn::Lanes(Lanes()));
   int64_t i = 0;
   for (; i + kTogether * step <= width; i += kTogether * step)
-    sum_columns<kTogether, T>(from, places, count, first_column + i, to + i, AllLanes());
-  for_lanes(width - i, [&](int64_t j, auto lanes) {
-    sum_columns<1, T>(from, places, count, first_column + i + j, to + i + j, lanes);
-  });
-}
-
-void sum_of_rows(const Rows& from, const int64_t* places, int64_t count, int64_t first_column, int64_t width,
-                 float* to) {
-  with_type(from.type,
-            [&](auto number) { sum_of_type<decltype(number)>(from, places, count, first_column, width, to); });
+    sum_columns<kTogether>(from, places, count, first + i, to + i, AllLanes());
+  for_lanes(width - i,
+            [&](int64_t j, auto lanes) { sum_columns<1>(from, places, count, first + i + j, to + i + j, lanes); });
 }
 
 }  // namespace etude::HWY_NAMESPACE
@@ -208,6 +196,8 @@ Tensor embed_ids(const Tensor& weight_VD, const Tensor& ids_N) {
   if (!why && weight_VD.scalar_type() != at::kFloat) why = "aten: type";
   if (!why && (weight_VD.stride(1) != 1 || weight_VD.size(1) == 0)) why = "aten: strides";
   took_path("embedding", why ? why : "own: float32");
+  // LibTorch's C++ has at::embedding for every device but `meta`.
+  if (weight_VD.is_meta()) return at::index(weight_VD, {ids_N});
   return why ? at::embedding(weight_VD, ids_N) : Embed::apply(weight_VD, ids_N);
 }
 
