@@ -3,56 +3,69 @@
 #include "etude/nn/attention.h"
 
 #include <algorithm>
-#include <limits>
 
 #include "etude/base/error.h"
 #include "etude/nn/kv_cache.h"
+#include "etude/nn/residual.h"
+#include "etude/tensor/attention.h"
 
 namespace etude {
 namespace {
 
-/// Whether all tokens of each row carry the same number.
-bool one_segment_per_row(const Tensor& segment_BT) {
-  if (!segment_BT.is_cpu() || segment_BT.scalar_type() != at::kLong || !segment_BT.is_contiguous()) {
-    return segment_BT.eq(segment_BT.narrow(1, 0, 1)).all().item<bool>();
-  }
+Tensor masked_attention(const Tensor& q_BTHE, const Tensor& k_BTGE, const Tensor& v_BTGE, const AttentionMask& mask,
+                        Format format) {
+  return fused_attention(q_BTHE, k_BTGE, v_BTGE, {.format = format, .first_BT = mask.first_BT});
+}
+
+/// By operators that work on every device.
+Documents documents_of_any_device(const Tensor& segment_BT) {
   const int64_t T = segment_BT.size(1);
-  const int64_t* row = segment_BT.const_data_ptr<int64_t>();
-  for (int64_t b = 0; b < segment_BT.size(0); ++b, row += T) {
-    if (std::any_of(row, row + T, [row](int64_t s) { return s != *row; })) return false;
-  }
-  return true;
+  const Tensor place_T = at::arange(T, segment_BT.options());
+  const Tensor changes_BT = segment_BT.narrow(1, 1, T - 1).ne(segment_BT.narrow(1, 0, T - 1));
+  const Tensor edge_B1 = at::ones({segment_BT.size(0), 1}, changes_BT.options());
+  const Tensor first_BT = place_T * at::cat({edge_B1, changes_BT}, 1);
+  const Tensor end_BT = at::where(at::cat({changes_BT, edge_B1}, 1), place_T + 1, T);
+  return {std::get<0>(first_BT.cummax(1)), std::get<0>(end_BT.flip(1).cummin(1)).flip(1)};
 }
 
 }  // namespace
 
-AttentionMask causal_mask(const Tensor& segment_BT, const at::TensorOptions& like) {
-  if (!segment_BT.defined() || segment_BT.numel() == 0 || one_segment_per_row(segment_BT)) return {};
-  const Tensor same_BTT = segment_BT.unsqueeze(2).eq(segment_BT.unsqueeze(1));
-  const Tensor seen_BTT = same_BTT.tril_();
-  const Tensor mask = at::zeros(seen_BTT.sizes(), like);
-  return {mask.masked_fill_(seen_BTT.logical_not(), -std::numeric_limits<double>::infinity()).unsqueeze(1)};
+Documents documents(const Tensor& segment_BT) {
+  ETUDE_CHECK(segment_BT.dim() == 2, "segment_BT has two dimensions");
+  const int64_t B = segment_BT.size(0), T = segment_BT.size(1);
+  const Tensor numbers_BT = segment_BT.to(at::kLong).contiguous();
+  if (!segment_BT.is_cpu() && T > 0) return documents_of_any_device(numbers_BT);
+  const Documents found{at::empty_like(numbers_BT), at::empty_like(numbers_BT)};
+  for (int64_t b = 0; b < B && T > 0; ++b) {
+    const int64_t* const number = numbers_BT.const_data_ptr<int64_t>() + b * T;
+    int64_t* const first = found.first_BT.mutable_data_ptr<int64_t>() + b * T;
+    int64_t* const end = found.end_BT.mutable_data_ptr<int64_t>() + b * T;
+    for (int64_t t = 0; t < T; ++t) first[t] = t > 0 && number[t] == number[t - 1] ? first[t - 1] : t;
+    for (int64_t t = T - 1; t >= 0; --t) end[t] = t + 1 < T && number[t] == number[t + 1] ? end[t + 1] : t + 1;
+  }
+  return found;
+}
+
+AttentionMask causal_mask(const Tensor& segment_BT) {
+  if (!segment_BT.defined() || segment_BT.numel() == 0) return {};
+  const Tensor first_BT = documents(segment_BT).first_BT;
+  if (first_BT.is_cpu()) {
+    const int64_t* const first = first_BT.const_data_ptr<int64_t>();
+    if (std::all_of(first, first + first_BT.numel(), [](int64_t t) { return t == 0; })) return {};
+  }
+  return {first_BT};
 }
 
 Tensor attention(const Tensor& q_BTHE, const Tensor& k_BTGE, const Tensor& v_BTGE, const AttentionMask& mask) {
-  const int64_t H = q_BTHE.size(2), G = k_BTGE.size(2);
-  ETUDE_CHECK(H % G == 0, "query heads must be a multiple of key heads");
-  const Tensor q_BHTE = q_BTHE.transpose(1, 2);
-  Tensor k_BHTE = k_BTGE.transpose(1, 2), v_BHTE = v_BTGE.transpose(1, 2);
-  if (H != G) {
-    k_BHTE = k_BHTE.repeat_interleave(H / G, 1);
-    v_BHTE = v_BHTE.repeat_interleave(H / G, 1);
-  }
-  const bool causal = !mask.mask_B1TT.defined();
-  const Tensor out_BHTE = at::scaled_dot_product_attention(
-      q_BHTE, k_BHTE, v_BHTE, causal ? std::nullopt : std::optional<Tensor>(mask.mask_B1TT), 0.0, causal);
-  return out_BHTE.transpose(1, 2);
+  const Format format = q_BTHE.scalar_type() == at::kBFloat16 ? Format::bfloat16 : Format::float32;
+  return masked_attention(q_BTHE, k_BTGE, v_BTGE, mask, format);
 }
 
 Tensor attention(const std::string& name, const Tensor& q_BTHE, const Tensor& k_BTGE, const Tensor& v_BTGE,
                  const AttentionMask& mask, Ctx& ctx) {
-  ETUDE_CHECK(!ctx.cache || !mask.mask_B1TT.defined(), "a cache holds one document in a slot");
-  return ctx.cache ? ctx.cache->attend(name, q_BTHE, k_BTGE, v_BTGE) : attention(q_BTHE, k_BTGE, v_BTGE, mask);
+  ETUDE_CHECK(!ctx.cache || !mask.first_BT.defined(), "a cache holds one document in a slot");
+  return ctx.cache ? ctx.cache->attend(name, q_BTHE, k_BTGE, v_BTGE)
+                   : masked_attention(q_BTHE, k_BTGE, v_BTGE, mask, ctx.format);
 }
 
 Attention::Attention(const std::string& name, const AttentionShape& shape)
@@ -68,20 +81,29 @@ Attention::Attention(const std::string& name, const AttentionShape& shape)
   o_proj = linear("o_proj", shape.heads * head_, shape.dim, shape.output_bias);
 }
 
-Tensor Attention::forward(const Tensor& x_BTD, const Rotation& rotation, const AttentionMask& mask, Ctx& ctx) {
-  const int64_t B = x_BTD.size(0), T = x_BTD.size(1);
-  const auto heads = [&](const Tensor& x) { return x.view({B, T, x.size(2) / head_, head_}); };
-  const Tensor q_BTHE = rotate(heads(q_proj->forward(x_BTD, ctx)), rotation);
-  const Tensor k_BTGE = rotate(heads(k_proj->forward(x_BTD, ctx)), rotation);
-  const Tensor v_BTGE = heads(v_proj->forward(x_BTD, ctx));
-  const Tensor y_BTHE = attention(name_, q_BTHE, k_BTGE, v_BTGE, mask, ctx);
+Tensor Attention::heads(const std::vector<Tensor>& qkv_BTO, const Rotation& rotation, const AttentionMask& mask,
+                        Ctx& ctx) {
+  const int64_t B = qkv_BTO[0].size(0), T = qkv_BTO[0].size(1);
+  const auto split = [&](const Tensor& x) { return x.view({B, T, x.size(2) / head_, head_}); };
+  const Tensor q_BTHE = rotate(split(qkv_BTO[0]), rotation), k_BTGE = rotate(split(qkv_BTO[1]), rotation);
+  const Tensor y_BTHE = attention(name_, q_BTHE, k_BTGE, split(qkv_BTO[2]), mask, ctx);
   const Tensor heads_BTD = y_BTHE.reshape({B, T, q_BTHE.size(2) * head_});
-  const Tensor y_BTD = o_proj->forward(heads_BTD, ctx);
-  if (ctx.taps) {
-    ctx.taps->offer(heads_tap_, heads_BTD);
-    ctx.taps->offer(tap_, y_BTD);
-  }
+  if (ctx.taps) ctx.taps->offer(heads_tap_, heads_BTD);
+  return heads_BTD;
+}
+
+Tensor Attention::forward(const Tensor& x_BTD, const Rotation& rotation, const AttentionMask& mask, Ctx& ctx) {
+  const std::vector<Tensor> qkv_BTO{q_proj->forward(x_BTD, ctx), k_proj->forward(x_BTD, ctx),
+                                    v_proj->forward(x_BTD, ctx)};
+  const Tensor y_BTD = o_proj->forward_wide(heads(qkv_BTO, rotation, mask, ctx), ctx);
+  if (ctx.taps) ctx.taps->offer(tap_, y_BTD);
   return y_BTD;
+}
+
+Tensor Attention::add_to(const Tensor& x_BTD, RmsNorm& norm, const Rotation& rotation, const AttentionMask& mask,
+                         double dropout, Ctx& ctx) {
+  const SharedLinears read = normed_linears(norm, x_BTD, {q_proj.get(), k_proj.get(), v_proj.get()}, ctx);
+  return Branch{dropout, name_, tap_}.add(read.x_NI, heads(read.y, rotation, mask, ctx), *o_proj, ctx);
 }
 
 double Attention::flops_per_token() const {

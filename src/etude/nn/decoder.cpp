@@ -6,7 +6,10 @@
 
 #include "etude/base/error.h"
 #include "etude/nn/adapter.h"
+#include "etude/nn/recompute.h"
+#include "etude/tensor/cross_entropy.h"
 #include "etude/tensor/fill.h"
+#include "etude/tensor/linear.h"
 
 namespace etude {
 namespace {
@@ -28,7 +31,7 @@ bool counts_from_zero(const Tensor& position_BT) {
 }  // namespace
 
 DecoderLayer::DecoderLayer(const std::string& name, const DecoderOptions& o)
-    : tap_(name + ".output"), attention_site_(name + ".self_attn"), mlp_site_(name + ".mlp"), dropout_(o.dropout) {
+    : tap_(name + ".output"), dropout_(o.dropout) {
   input_layernorm =
       register_module("input_layernorm", std::make_shared<RmsNorm>(name + ".input_layernorm", o.dim, o.norm_eps));
   const AttentionShape shape{.dim = o.dim,
@@ -43,11 +46,20 @@ DecoderLayer::DecoderLayer(const std::string& name, const DecoderOptions& o)
   mlp = register_module("mlp", std::make_shared<SwiGlu>(name + ".mlp", o.dim, o.ffn_or_default(), o.mlp_bias));
 }
 
+Tensor DecoderLayer::run(const Tensor& x_BTD, const Rotation& rotation, const AttentionMask& mask, Ctx& ctx) {
+  const Tensor h_BTD = self_attn->add_to(x_BTD, *input_layernorm, rotation, mask, dropout_, ctx);
+  return mlp->add_to(h_BTD, *post_attention_layernorm, dropout_, ctx);
+}
+
 Tensor DecoderLayer::forward(const Tensor& x_BTD, const Rotation& rotation, const AttentionMask& mask, Ctx& ctx) {
-  const Tensor a_BTD = self_attn->forward(input_layernorm->forward(x_BTD, ctx), rotation, mask, ctx);
-  const Tensor h_BTD = x_BTD + dropout(a_BTD, dropout_, ctx, attention_site_);
-  const Tensor m_BTD = mlp->forward(post_attention_layernorm->forward(h_BTD, ctx), ctx);
-  const Tensor y_BTD = h_BTD + dropout(m_BTD, dropout_, ctx, mlp_site_);
+  if (recomputes(ctx)) {
+    const auto self = std::static_pointer_cast<DecoderLayer>(shared_from_this());
+    const auto again = [self, rotation, mask, ctx](const Tensor& x) mutable {
+      return self->run(x, rotation, mask, ctx);
+    };
+    return recompute(again, x_BTD, parameters());
+  }
+  const Tensor y_BTD = run(x_BTD, rotation, mask, ctx);
   if (ctx.taps) ctx.taps->offer(tap_, y_BTD);
   return y_BTD;
 }
@@ -96,14 +108,15 @@ Tensor Decoder::run_layers(const PipelineStage& stage, const Rows& rows, Tensor 
                   "raise length of the net, or count positions from the beginning of a row");
     rotation = rotary_.at(rows.position_BT, like);
   }
-  const AttentionMask mask = causal_mask(rows.segment_BT, like);
+  const AttentionMask mask = causal_mask(rows.segment_BT);
   const auto [first, last] = layers_of(stage);
   for (int64_t i = first; i < last; ++i) x_BTD = layers_[static_cast<size_t>(i)]->forward(x_BTD, rotation, mask, ctx);
   return stage.last() ? norm_->forward(x_BTD, ctx) : x_BTD;
 }
 
 Tensor Decoder::head(const Tensor& x_BTD, Ctx& ctx) {
-  return lm_head_ ? lm_head_->forward(x_BTD, ctx) : at::linear(x_BTD, embed_tokens_->weight);
+  return lm_head_ ? lm_head_->forward_wide(x_BTD, ctx)
+                  : fused_linear(x_BTD, embed_tokens_->weight, {.format = ctx.format, .type = at::kFloat});
 }
 
 Tensor Decoder::hidden(const Tensor& ids_BT, const Tensor& position_BT, const Tensor& segment_BT, Ctx& ctx) {
@@ -113,6 +126,15 @@ Tensor Decoder::hidden(const Tensor& ids_BT, const Tensor& position_BT, const Te
 
 Tensor Decoder::logits(const Tensor& ids_BT, const Tensor& position_BT, const Tensor& segment_BT, Ctx& ctx) {
   return head(hidden(ids_BT, position_BT, segment_BT, ctx), ctx);
+}
+
+Tensor Decoder::token_losses(const Tensor& ids_BT, const Tensor& position_BT, const Tensor& segment_BT,
+                             const Tensor& labels_BT, Ctx& ctx) {
+  if (lm_head_ && !lm_head_->plain(ctx))
+    return LanguageModel::token_losses(ids_BT, position_BT, segment_BT, labels_BT, ctx);
+  const Tensor x_BTD = hidden(ids_BT, position_BT, segment_BT, ctx);
+  const Tensor& weight_VD = lm_head_ ? lm_head_->weight : embed_tokens_->weight;
+  return linear_cross_entropy(x_BTD, weight_VD, labels_BT, {.format = ctx.format}).to(at::kFloat);
 }
 
 Tensor Decoder::next_logits(const Tensor& ids_BT, const Tensor& position_BT, Ctx& ctx) {

@@ -42,7 +42,7 @@ namespace etude {
 class DecoderLayer : public torch::nn::Module {
  public:
   DecoderLayer(const std::string& name, const DecoderOptions& options);
-  /// Offers the tap "<name>.output".
+  /// Offers the tap "<name>.output". Keeps x only under ctx.recompute.
   Tensor forward(const Tensor& x_BTD, const Rotation& rotation, const AttentionMask& mask, Ctx& ctx);
   double flops_per_token() const { return self_attn->flops_per_token() + mlp->flops_per_token(); }
 
@@ -51,7 +51,8 @@ class DecoderLayer : public torch::nn::Module {
   std::shared_ptr<SwiGlu> mlp;
 
  private:
-  std::string tap_, attention_site_, mlp_site_;
+  Tensor run(const Tensor& x_BTD, const Rotation& rotation, const AttentionMask& mask, Ctx& ctx);
+  std::string tap_;
   double dropout_;
 };
 
@@ -62,6 +63,9 @@ class Decoder : public LanguageModel, public Staged {
 
   /// Errors: Code::data for ids outside the vocabulary, positions outside the length, rows longer than it.
   Tensor logits(const Tensor& ids_BT, const Tensor& position_BT, const Tensor& segment_BT, Ctx& ctx) override;
+  /// Without the logits, unless slots of the head or a tap want them. Errors also for labels outside the vocabulary.
+  Tensor token_losses(const Tensor& ids_BT, const Tensor& position_BT, const Tensor& segment_BT,
+                      const Tensor& labels_BT, Ctx& ctx) override;
   Tensor next_logits(const Tensor& ids_BT, const Tensor& position_BT, Ctx& ctx) override;
   bool follows_cache() const override { return true; }
   /// The last block's output after the final norm, [B, T, D]: what heads other than lm_head read.

@@ -6,7 +6,12 @@
 
 #include "etude/base/error.h"
 #include "etude/nn/adapter.h"
+#include "etude/nn/recompute.h"
+#include "etude/nn/residual.h"
+#include "etude/tensor/activation.h"
+#include "etude/tensor/cross_entropy.h"
 #include "etude/tensor/fill.h"
+#include "etude/tensor/linear.h"
 
 namespace etude {
 
@@ -16,48 +21,55 @@ Gpt2Attention::Gpt2Attention(const std::string& name, int64_t dim, int64_t heads
   c_proj = register_module("c_proj", std::make_shared<Linear>(name + ".c_proj", dim, dim, true));
 }
 
-Tensor Gpt2Attention::forward(const Tensor& x_BTD, const AttentionMask& mask, Ctx& ctx) {
+Tensor Gpt2Attention::add_to(const Tensor& x_BTD, LayerNorm& norm, const AttentionMask& mask, double dropout,
+                             Ctx& ctx) {
   const int64_t B = x_BTD.size(0), T = x_BTD.size(1), D = x_BTD.size(2), H = heads_, E = D / H;
-  const std::vector<Tensor> qkv_BTHE = c_attn->forward(x_BTD, ctx).view({B, T, 3 * H, E}).chunk(3, 2);
+  const SharedLinears read = normed_linears(norm, x_BTD, {c_attn.get()}, ctx);
+  const std::vector<Tensor> qkv_BTHE = read.y[0].view({B, T, 3 * H, E}).chunk(3, 2);
   const Tensor y_BTHE = attention(name_, qkv_BTHE[0], qkv_BTHE[1], qkv_BTHE[2], mask, ctx);
   const Tensor heads_BTD = y_BTHE.reshape({B, T, D});
-  const Tensor y_BTD = c_proj->forward(heads_BTD, ctx);
-  if (ctx.taps) {
-    ctx.taps->offer(heads_tap_, heads_BTD);
-    ctx.taps->offer(tap_, y_BTD);
-  }
-  return y_BTD;
+  if (ctx.taps) ctx.taps->offer(heads_tap_, heads_BTD);
+  return Branch{dropout, name_, tap_}.add(read.x_NI, heads_BTD, *c_proj, ctx);
 }
 
 Gpt2Mlp::Gpt2Mlp(const std::string& name, int64_t dim, int64_t hidden)
-    : tap_(name + ".output"), hidden_tap_(name + ".c_proj.input") {
+    : name_(name), tap_(name + ".output"), hidden_tap_(name + ".c_proj.input") {
   c_fc = register_module("c_fc", std::make_shared<Linear>(name + ".c_fc", dim, hidden, true));
   c_proj = register_module("c_proj", std::make_shared<Linear>(name + ".c_proj", hidden, dim, true));
 }
 
-Tensor Gpt2Mlp::forward(const Tensor& x_BTD, Ctx& ctx) {
-  const Tensor hidden_BTF = at::gelu(c_fc->forward(x_BTD, ctx), "tanh");
-  const Tensor y_BTD = c_proj->forward(hidden_BTF, ctx);
-  if (ctx.taps) {
-    ctx.taps->offer(hidden_tap_, hidden_BTF);
-    ctx.taps->offer(tap_, y_BTD);
-  }
-  return y_BTD;
+Tensor Gpt2Mlp::add_to(const Tensor& x_BTD, LayerNorm& norm, double dropout, Ctx& ctx) {
+  const SharedLinears read = normed_linears(norm, x_BTD, {c_fc.get()}, ctx);
+  const Tensor& wide_BTF = read.y[0];
+  return Branch{dropout, name_, tap_}.add(
+      read.x_NI, *c_proj, is_watched(ctx, hidden_tap_), ctx,
+      [&](const LinearOptions& o) { return activated_linear(Activation::gelu_tanh, wide_BTF, c_proj->weight, o); },
+      [&] {
+        const Tensor hidden_BTF = activate(Activation::gelu_tanh, wide_BTF);
+        if (ctx.taps) ctx.taps->offer(hidden_tap_, hidden_BTF);
+        return c_proj->forward_wide(hidden_BTF, ctx);
+      });
 }
 
-Gpt2Block::Gpt2Block(const std::string& name, const Gpt2Options& o)
-    : tap_(name + ".output"), attention_site_(name + ".attn"), mlp_site_(name + ".mlp"), dropout_(o.dropout) {
+Gpt2Block::Gpt2Block(const std::string& name, const Gpt2Options& o) : tap_(name + ".output"), dropout_(o.dropout) {
   ln_1 = register_module("ln_1", std::make_shared<LayerNorm>(name + ".ln_1", o.dim, o.norm_eps));
   attn = register_module("attn", std::make_shared<Gpt2Attention>(name + ".attn", o.dim, o.heads));
   ln_2 = register_module("ln_2", std::make_shared<LayerNorm>(name + ".ln_2", o.dim, o.norm_eps));
   mlp = register_module("mlp", std::make_shared<Gpt2Mlp>(name + ".mlp", o.dim, o.ffn_or_default()));
 }
 
+Tensor Gpt2Block::run(const Tensor& x_BTD, const AttentionMask& mask, Ctx& ctx) {
+  const Tensor h_BTD = attn->add_to(x_BTD, *ln_1, mask, dropout_, ctx);
+  return mlp->add_to(h_BTD, *ln_2, dropout_, ctx);
+}
+
 Tensor Gpt2Block::forward(const Tensor& x_BTD, const AttentionMask& mask, Ctx& ctx) {
-  const Tensor a_BTD = attn->forward(ln_1->forward(x_BTD, ctx), mask, ctx);
-  const Tensor h_BTD = x_BTD + dropout(a_BTD, dropout_, ctx, attention_site_);
-  const Tensor m_BTD = mlp->forward(ln_2->forward(h_BTD, ctx), ctx);
-  const Tensor y_BTD = h_BTD + dropout(m_BTD, dropout_, ctx, mlp_site_);
+  if (recomputes(ctx)) {
+    const auto self = std::static_pointer_cast<Gpt2Block>(shared_from_this());
+    return recompute([self, mask, ctx](const Tensor& x) mutable { return self->run(x, mask, ctx); }, x_BTD,
+                     parameters());
+  }
+  const Tensor y_BTD = run(x_BTD, mask, ctx);
   if (ctx.taps) ctx.taps->offer(tap_, y_BTD);
   return y_BTD;
 }
@@ -105,17 +117,27 @@ Tensor Gpt2::embed(const Tensor& ids_BT, const Tensor& position_BT, Ctx& ctx) {
 
 Tensor Gpt2::hidden(const Tensor& ids_BT, const Tensor& position_BT, const Tensor& segment_BT, Ctx& ctx) {
   Tensor x_BTD = embed(ids_BT, position_BT, ctx);
-  const AttentionMask mask = causal_mask(segment_BT, x_BTD.options());
+  const AttentionMask mask = causal_mask(segment_BT);
   for (const auto& block : blocks_) x_BTD = block->forward(x_BTD, mask, ctx);
   return ln_f_->forward(x_BTD, ctx);
 }
 
 Tensor Gpt2::head(const Tensor& x, Ctx& ctx) {
-  return lm_head_ ? lm_head_->forward(x, ctx) : at::linear(x, wte_->weight);
+  return lm_head_ ? lm_head_->forward_wide(x, ctx)
+                  : fused_linear(x, wte_->weight, {.format = ctx.format, .type = at::kFloat});
 }
 
 Tensor Gpt2::logits(const Tensor& ids_BT, const Tensor& position_BT, const Tensor& segment_BT, Ctx& ctx) {
   return head(hidden(ids_BT, position_BT, segment_BT, ctx), ctx);
+}
+
+Tensor Gpt2::token_losses(const Tensor& ids_BT, const Tensor& position_BT, const Tensor& segment_BT,
+                          const Tensor& labels_BT, Ctx& ctx) {
+  if (lm_head_ && !lm_head_->plain(ctx))
+    return LanguageModel::token_losses(ids_BT, position_BT, segment_BT, labels_BT, ctx);
+  const Tensor x_BTD = hidden(ids_BT, position_BT, segment_BT, ctx);
+  const Tensor& weight_VD = lm_head_ ? lm_head_->weight : wte_->weight;
+  return linear_cross_entropy(x_BTD, weight_VD, labels_BT, {.format = ctx.format}).to(at::kFloat);
 }
 
 Tensor Gpt2::next_logits(const Tensor& ids_BT, const Tensor& position_BT, Ctx& ctx) {

@@ -39,8 +39,9 @@ namespace etude {
 class Gpt2Attention : public torch::nn::Module {
  public:
   Gpt2Attention(const std::string& name, int64_t dim, int64_t heads);
-  /// Under ctx.cache, tokens see what their sequences have there, and no mask is taken.
-  Tensor forward(const Tensor& x_BTD, const AttentionMask& mask, Ctx& ctx);
+  /// x + dropout(c_proj(heads)), the heads from norm(x). Under ctx.cache, tokens see what their sequences have there,
+  /// and no mask is taken.
+  Tensor add_to(const Tensor& x_BTD, LayerNorm& norm, const AttentionMask& mask, double dropout, Ctx& ctx);
 
   std::shared_ptr<Linear> c_attn, c_proj;
 
@@ -49,22 +50,23 @@ class Gpt2Attention : public torch::nn::Module {
   int64_t heads_;
 };
 
-/// c_proj(gelu(c_fc(x))).
+/// x + dropout(c_proj(gelu(c_fc(norm(x))))).
 class Gpt2Mlp : public torch::nn::Module {
  public:
   Gpt2Mlp(const std::string& name, int64_t dim, int64_t hidden);
-  Tensor forward(const Tensor& x_BTD, Ctx& ctx);
+  Tensor add_to(const Tensor& x_BTD, LayerNorm& norm, double dropout, Ctx& ctx);
 
   std::shared_ptr<Linear> c_fc, c_proj;
 
  private:
-  std::string tap_, hidden_tap_;
+  std::string name_, tap_, hidden_tap_;
 };
 
 /// One residual block.
 class Gpt2Block : public torch::nn::Module {
  public:
   Gpt2Block(const std::string& name, const Gpt2Options& options);
+  /// Keeps x only under ctx.recompute.
   Tensor forward(const Tensor& x_BTD, const AttentionMask& mask, Ctx& ctx);
   /// Products for one token, 2 per multiply-add.
   double flops_per_token() const;
@@ -74,7 +76,8 @@ class Gpt2Block : public torch::nn::Module {
   std::shared_ptr<Gpt2Mlp> mlp;
 
  private:
-  std::string tap_, attention_site_, mlp_site_;
+  Tensor run(const Tensor& x_BTD, const AttentionMask& mask, Ctx& ctx);
+  std::string tap_;
   double dropout_;
 };
 
@@ -85,6 +88,9 @@ class Gpt2 : public LanguageModel {
 
   /// Errors: Code::data for ids outside the vocabulary, positions outside the length, rows longer than it.
   Tensor logits(const Tensor& ids_BT, const Tensor& position_BT, const Tensor& segment_BT, Ctx& ctx) override;
+  /// Without the logits, unless slots of the head or a tap want them. Errors also for labels outside the vocabulary.
+  Tensor token_losses(const Tensor& ids_BT, const Tensor& position_BT, const Tensor& segment_BT,
+                      const Tensor& labels_BT, Ctx& ctx) override;
   Tensor next_logits(const Tensor& ids_BT, const Tensor& position_BT, Ctx& ctx) override;
   bool follows_cache() const override { return true; }
   /// The last block's output after the final norm, [B, T, D].

@@ -43,10 +43,8 @@ struct CodecProduct : torch::autograd::Function<CodecProduct> {
   }
 };
 
-/// x W^T + b; an undefined b adds nothing.
-Tensor affine(const Tensor& x_NI, const Tensor& weight_OI, const Tensor& bias_O) {
-  return at::linear(x_NI, weight_OI, bias_O.defined() ? std::optional<Tensor>(bias_O) : std::nullopt);
-}
+/// For products that are not ours, which take operands of one type only.
+Operands of_one_type(const Operands& in) { return {in.x_NI.to(in.weight_OI.scalar_type()), in.weight_OI}; }
 
 }  // namespace
 
@@ -66,13 +64,14 @@ LinearSlots& Linear::slots() {
   return *slots_;
 }
 
-Tensor Linear::forward(const Tensor& x_NI, Ctx& ctx) {
-  const Tensor y_NO = slots_ ? through_slots(x_NI, ctx) : affine(x_NI, weight, bias);
+Tensor Linear::forward(const Tensor& x_NI, Ctx& ctx, at::ScalarType type) {
+  const Tensor y_NO = slots_ ? through_slots(x_NI, ctx, type)
+                             : fused_linear(x_NI, weight, {.format = ctx.format, .bias_O = bias, .type = type});
   if (ctx.taps) ctx.taps->offer(tap_, y_NO);
   return y_NO;
 }
 
-Tensor Linear::through_slots(const Tensor& x_NI, Ctx& ctx) const {
+Tensor Linear::through_slots(const Tensor& x_NI, Ctx& ctx, at::ScalarType type) const {
   const LinearSlots& s = *slots_;
   Operands in{x_NI, weight};
   if (s.weight) in.weight_OI = s.weight(in.weight_OI, ctx);
@@ -84,14 +83,19 @@ Tensor Linear::through_slots(const Tensor& x_NI, Ctx& ctx) const {
   }
   if (s.quantise) in = s.quantise(in, ctx);
   const ActivationCodec* codec = s.codec ? &*s.codec : nullptr;
-  const bool own_product = s.product || codec;
-  Tensor y_NO = s.product ? s.product(in, codec, ctx)
-                : codec   ? linear_with_codec(in.x_NI, in.weight_OI, *codec)
-                          : affine(in.x_NI, in.weight_OI, bias);
-  if (own_product && bias.defined()) y_NO = y_NO + bias;
+  Tensor y_NO;
+  if (s.product || codec) {
+    in = of_one_type(in);
+    y_NO = s.product ? s.product(in, codec, ctx) : linear_with_codec(in.x_NI, in.weight_OI, *codec);
+    if (bias.defined()) y_NO = y_NO + bias;
+    if (y_NO.scalar_type() == at::kFloat) y_NO = y_NO.to(type);
+  } else {
+    y_NO = fused_linear(in.x_NI, in.weight_OI, {.format = ctx.format, .bias_O = bias, .type = type});
+  }
   if (low.up_OR.defined() && !low.merged) {
     const Tensor read_NI = dropout(x_NI, low.dropout, ctx, name_ + ".low_rank");
-    y_NO = y_NO + low.scale * at::linear(at::linear(read_NI, low.down_RI), low.up_OR);
+    const Tensor down_NR = fused_linear(read_NI, low.down_RI, {.format = ctx.format});
+    y_NO = y_NO + low.scale * fused_linear(down_NR, low.up_OR, {.format = ctx.format, .type = type});
   }
   return y_NO;
 }

@@ -14,6 +14,7 @@
 #include <string>
 
 #include "etude/nn/context.h"
+#include "etude/tensor/linear.h"
 
 namespace etude {
 
@@ -54,11 +55,16 @@ class Linear : public torch::nn::Module {
  public:
   /// `name` is the layer's full name in its net ("model.layers.0.mlp.up_proj"), for taps and messages.
   Linear(std::string name, int64_t inputs, int64_t outputs, bool with_bias = false);
+  /// Of storage_of(ctx.format); where input or parameters are of other types than float32 and bfloat16, of theirs.
   /// Offers the tap "<name>.output".
-  Tensor forward(const Tensor& x_NI, Ctx& ctx);
+  Tensor forward(const Tensor& x_NI, Ctx& ctx) { return forward(x_NI, ctx, storage_of(ctx.format)); }
+  /// The same in float32, for what a loss or a residual stream goes on from.
+  Tensor forward_wide(const Tensor& x_NI, Ctx& ctx) { return forward(x_NI, ctx, at::kFloat); }
 
   /// The layer's slots, made at the first call.
   LinearSlots& slots();
+  /// Whether forward() is x W^T + b and nothing else: no slot changes it, and nobody taps what it gives.
+  bool plain(const Ctx& ctx) const { return !slots_ && !(ctx.taps && ctx.taps->wanted.count(tap_)); }
   const std::string& full_name() const { return name_; }
   /// 2 per multiply-add for one row of the input.
   double flops_per_row() const { return 2.0 * static_cast<double>(weight.numel()); }
@@ -67,7 +73,8 @@ class Linear : public torch::nn::Module {
   Tensor bias;    ///< [O]; undefined where there is none
 
  private:
-  Tensor through_slots(const Tensor& x_NI, Ctx& ctx) const;
+  Tensor forward(const Tensor& x_NI, Ctx& ctx, at::ScalarType type);
+  Tensor through_slots(const Tensor& x_NI, Ctx& ctx, at::ScalarType type) const;
   std::string name_, tap_;
   std::unique_ptr<LinearSlots> slots_;
 };

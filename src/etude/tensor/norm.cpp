@@ -171,6 +171,11 @@ Tensor composed(const NormOf& norm, const Tensor& x, at::ScalarType type) {
   const Tensor in = x.to(wide), weight = norm.weight_D.to(wide);
   if (norm.kind == Kind::rms) return at::rms_norm(in, weight.sizes(), weight, norm.eps).to(type);
   const auto bias = norm.bias_D.defined() ? std::optional(norm.bias_D.to(wide)) : std::nullopt;
+  if (in.is_meta()) {  // where LibTorch has no layer_norm
+    const Tensor centered = in - in.mean(-1, true);
+    const Tensor y = centered * (centered.square().mean(-1, true) + norm.eps).rsqrt() * weight;
+    return (bias ? y + *bias : y).to(type);
+  }
   return at::layer_norm(in, weight.sizes(), weight, bias, norm.eps).to(type);
 }
 
