@@ -6,6 +6,8 @@
 #   make test-all   the slow, fuzz and chaos suites too
 #   make fuzz       the fuzz targets, 60 s each (FUZZ_SECONDS, FUZZ_TARGETS; PLANTED=1: with a planted bug)
 #   make interop    tests beside Hugging Face's and TensorBoard's own readers, in a Python environment it sets up
+#   make bench-peers  the Python with PyTorch that etude bench measures beside (PYTHON=... takes one of yours)
+#   make bench      ./etude bench, and the README's table of speeds from what it measured
 #   make build      ./etude alone
 #   make format     clang-format over our sources         make lint   clang-tidy (LINT="files" for some)
 #   make clean      remove build/ (LibTorch in .deps/ stays)
@@ -21,7 +23,8 @@ TIMED := setup/timed.sh
 JOBS_MAX := $(shell awk '/MemAvailable/ { n = int($$2 / 1500000); print n < 1 ? 1 : n }' /proc/meminfo)
 JOBS_RUN := $(shell n='$(JOBS)'; m='$(JOBS_MAX)'; [ "$$n" -lt "$${m:-1}" ] && echo "$$n" || echo "$${m:-1}")
 
-.PHONY: help demo build test test-all clean format lint fuzz interop packages-demo packages-test packages-fuzz libtorch
+.PHONY: help demo build test test-all clean format lint fuzz interop bench bench-peers packages-demo packages-test \
+  packages-fuzz packages-bench libtorch
 .NOTPARALLEL:
 
 help:
@@ -56,7 +59,15 @@ interop: packages-test libtorch
 	@$(TIMED) build ninja -C $(BUILD) -j $(JOBS_RUN)
 	@ETUDE_PYTHON=$(CURDIR)/.deps/interop/bin/python $(TIMED) test setup/ctest.sh $(BUILD) -L '^interop$$'
 
-packages-demo packages-test packages-fuzz: packages-%:
+# A machine that does nothing else meanwhile; FORCE=1 measures all the same.
+bench: build bench-peers
+	./etude bench --curves $(if $(PYTHON),--python "$(PYTHON)") $(if $(FORCE),--force)
+	./etude bench --table README.md
+
+bench-peers: packages-bench
+	@[ -n "$(PYTHON)" ] || $(TIMED) install setup/bench.sh
+
+packages-demo packages-test packages-fuzz packages-bench: packages-%:
 	@[ -n "$(SKIP_PACKAGES)" ] || $(TIMED) install setup/install.sh $*
 
 libtorch:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# setup/install.sh demo|test|fuzz: installs those Debian packages of setup/packages.txt that are missing
-# (`test` and `fuzz` mean those of `demo` too). When none is, it touches neither the network nor sudo.
+# setup/install.sh demo|test|fuzz|bench: installs those Debian packages of setup/packages.txt that are missing
+# (all but `demo` mean those of `demo` too). When none is, it touches neither the network nor sudo.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -8,8 +8,8 @@ fail() { printf 'setup/install.sh: %s\n' "$1" >&2; [ -z "${2:-}" ] || printf '  
 
 case "${1:-}" in
   demo) groups='demo' ;;
-  test | fuzz) groups="demo|$1" ;;
-  *) fail "'${1:-}' is not a group" "setup/install.sh demo|test|fuzz" ;;
+  test | fuzz | bench) groups="demo|$1" ;;
+  *) fail "'${1:-}' is not a group" "setup/install.sh demo|test|fuzz|bench" ;;
 esac
 
 mapfile -t wanted < <(awk -v groups="^($groups)\$" '$1 ~ groups { print $2 }' packages.txt)
