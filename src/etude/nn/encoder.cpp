@@ -2,9 +2,18 @@
 
 #include "etude/nn/encoder.h"
 
+#include <algorithm>
+
 #include "etude/base/error.h"
 #include "etude/nn/adapter.h"
+#include "etude/nn/attention.h"
+#include "etude/nn/recompute.h"
+#include "etude/nn/residual.h"
+#include "etude/tensor/activation.h"
+#include "etude/tensor/attention.h"
+#include "etude/tensor/cross_entropy.h"
 #include "etude/tensor/fill.h"
+#include "etude/tensor/linear.h"
 
 namespace etude {
 namespace {
@@ -15,25 +24,36 @@ std::shared_ptr<Module> group(Module& parent, const std::string& name) {
   return parent.register_module(name, std::make_shared<Module>());
 }
 
-/// softmax(q k^T / sqrt(E)) v for each head over those that are seen, [B, T, H, E].
-Tensor attention_both_ways(const Tensor& q_BTHE, const Tensor& k_BTHE, const Tensor& v_BTHE, const SightMask& mask) {
-  const auto seen = mask.seen.defined() ? std::optional<Tensor>(mask.seen) : std::nullopt;
-  return at::scaled_dot_product_attention(q_BTHE.transpose(1, 2), k_BTHE.transpose(1, 2), v_BTHE.transpose(1, 2), seen)
-      .transpose(1, 2);
+/// A norm whose result is the residual stream, which keeps its type.
+Tensor norm_of_stream(const LayerNorm& layer, const Tensor& x_ND, Ctx& ctx) {
+  const Tensor y_ND = norm(layer.of(), x_ND, x_ND.scalar_type());
+  if (ctx.taps) ctx.taps->offer(layer.tap(), y_ND);
+  return y_ND;
+}
+
+/// What layers make of the stream, and the stream for the sum past them.
+SharedLinears read_stream(const Tensor& x_ND, const std::vector<Linear*>& layers, Ctx& ctx) {
+  if (are_plain(layers, ctx)) return plain_linears(std::nullopt, x_ND, layers, ctx);
+  SharedLinears all{{}, x_ND};
+  for (Linear* layer : layers) all.y.push_back(layer->forward(x_ND, ctx));
+  return all;
+}
+
+bool begins_with_zero_everywhere(const Tensor& first_BT) {
+  if (!first_BT.is_cpu()) return false;
+  const int64_t* const first = first_BT.const_data_ptr<int64_t>();
+  return std::all_of(first, first + first_BT.numel(), [](int64_t t) { return t == 0; });
 }
 
 }  // namespace
 
 SightMask sight_mask(const EncoderRows& rows) {
-  SightMask mask;
-  if (rows.length_B.defined()) {
-    const Tensor place_T = at::arange(rows.ids_BT.size(1), rows.length_B.options());
-    mask.seen = place_T.lt(rows.length_B.clamp_min(1).view({-1, 1, 1, 1}));
-  }
-  if (rows.segment_BT.defined()) {
-    const Tensor same_BTT = rows.segment_BT.unsqueeze(2).eq(rows.segment_BT.unsqueeze(1)).unsqueeze(1);
-    mask.seen = mask.seen.defined() ? mask.seen.logical_and(same_BTT) : same_BTT;
-  }
+  SightMask mask{rows.length_B, {}, {}};
+  if (!rows.segment_BT.defined() || rows.segment_BT.numel() == 0) return mask;
+  const Documents of = documents(rows.segment_BT);
+  if (begins_with_zero_everywhere(of.first_BT)) return mask;
+  mask.first_BT = of.first_BT;
+  mask.end_BT = of.end_BT;
   return mask;
 }
 
@@ -41,7 +61,6 @@ EncoderBlock::EncoderBlock(const std::string& name, const EncoderOptions& o)
     : tap_(name + ".output"),
       attention_site_(name + ".attention"),
       attention_tap_(name + ".attention.output"),
-      output_site_(name + ".output"),
       heads_(o.heads),
       dropout_(o.dropout) {
   const auto linear = [](Module& parent, const std::string& full, const char* part, int64_t inputs, int64_t outputs) {
@@ -65,26 +84,48 @@ EncoderBlock::EncoderBlock(const std::string& name, const EncoderOptions& o)
   output_norm_ = norm(*output, name + ".output");
 }
 
+/// LayerNorm(x + attention(x))
 Tensor EncoderBlock::attend(const Tensor& x_BTD, const SightMask& mask, Ctx& ctx) {
   const int64_t B = x_BTD.size(0), T = x_BTD.size(1), D = x_BTD.size(2);
-  const auto heads = [&](Linear& projection) {
-    return projection.forward(x_BTD, ctx).view({B, T, heads_, D / heads_});
-  };
-  const Tensor y_BTHE = attention_both_ways(heads(*query_), heads(*key_), heads(*value_), mask);
-  return attention_dense_->forward(y_BTHE.reshape({B, T, D}), ctx);
+  const SharedLinears read = read_stream(x_BTD, {query_.get(), key_.get(), value_.get()}, ctx);
+  const auto heads = [&](const Tensor& y_BTD) { return y_BTD.view({B, T, heads_, D / heads_}); };
+  const Tensor y_BTHE = fused_attention(heads(read.y[0]), heads(read.y[1]), heads(read.y[2]),
+                                        {.format = ctx.format,
+                                         .causal = false,
+                                         .length_B = mask.length_B,
+                                         .first_BT = mask.first_BT,
+                                         .end_BT = mask.end_BT});
+  const Branch branch{dropout_, attention_site_, {}};
+  const Tensor sum_BTD = branch.add(read.x_NI, y_BTHE.reshape({B, T, D}), *attention_dense_, ctx);
+  return norm_of_stream(*attention_norm_, sum_BTD, ctx);
 }
 
-Tensor EncoderBlock::forward(const Tensor& x_BTD, const SightMask& mask, Ctx& ctx) {
-  const Tensor a_BTD = attend(x_BTD, mask, ctx);
-  const Tensor h_BTD = attention_norm_->forward(x_BTD + dropout(a_BTD, dropout_, ctx, attention_site_), ctx);
-  const Tensor hidden_BTF = at::gelu(intermediate_dense_->forward(h_BTD, ctx));
-  const Tensor m_BTD = output_dense_->forward(hidden_BTF, ctx);
-  const Tensor y_BTD = output_norm_->forward(h_BTD + dropout(m_BTD, dropout_, ctx, output_site_), ctx);
+/// LayerNorm(h + W gelu(V h))
+Tensor EncoderBlock::feed_forward(const Tensor& h_BTD, Ctx& ctx) {
+  const SharedLinears read = read_stream(h_BTD, {intermediate_dense_.get()}, ctx);
+  const Tensor& wide_BTF = read.y[0];
+  const Branch branch{dropout_, tap_, {}};
+  const Tensor sum_BTD = branch.add(
+      read.x_NI, *output_dense_, false, ctx,
+      [&](const LinearOptions& o) { return activated_linear(Activation::gelu, wide_BTF, output_dense_->weight, o); },
+      [&] { return output_dense_->forward_wide(activate(Activation::gelu, wide_BTF), ctx); });
+  return norm_of_stream(*output_norm_, sum_BTD, ctx);
+}
+
+Tensor EncoderBlock::run(const Tensor& x_BTD, const SightMask& mask, Ctx& ctx) {
+  const Tensor h_BTD = attend(x_BTD, mask, ctx);
+  const Tensor y_BTD = feed_forward(h_BTD, ctx);
   if (ctx.taps) {
     ctx.taps->offer(attention_tap_, h_BTD);
     ctx.taps->offer(tap_, y_BTD);
   }
   return y_BTD;
+}
+
+Tensor EncoderBlock::forward(const Tensor& x_BTD, const SightMask& mask, Ctx& ctx) {
+  if (!recomputes(ctx)) return run(x_BTD, mask, ctx);
+  const auto self = std::static_pointer_cast<EncoderBlock>(shared_from_this());
+  return recompute([self, mask, ctx](const Tensor& x) mutable { return self->run(x, mask, ctx); }, x_BTD, parameters());
 }
 
 double EncoderBlock::flops_per_token() const {
@@ -138,7 +179,8 @@ Tensor Encoder::embed(const EncoderRows& rows, Ctx& ctx) {
                                                      : position_->weight.narrow(0, 0, T);
   const Tensor type = rows.type_BT.defined() ? at::embedding(type_->weight, rows.type_BT) : type_->weight.select(0, 0);
   const Tensor sum_BTD = word_->forward(rows.ids_BT, ctx) + (position + type);
-  const Tensor x_BTD = dropout(embedding_norm_->forward(sum_BTD, ctx), options_.dropout, ctx, "bert.embeddings");
+  const Tensor x_BTD =
+      dropout(norm_of_stream(*embedding_norm_, sum_BTD, ctx), options_.dropout, ctx, "bert.embeddings");
   if (ctx.taps) ctx.taps->offer("bert.embeddings.output", x_BTD);
   return x_BTD;
 }
@@ -151,13 +193,17 @@ Tensor Encoder::hidden(const EncoderRows& rows, Ctx& ctx) {
 }
 
 Tensor Encoder::transform(const Tensor& x_ND, Ctx& ctx) {
-  return transform_norm_->forward(at::gelu(transform_dense_->forward(x_ND, ctx)), ctx);
+  return transform_norm_->forward(activate(Activation::gelu, transform_dense_->forward(x_ND, ctx)), ctx);
 }
 
-Tensor Encoder::head(const Tensor& x_ND, Ctx& ctx) { return at::linear(transform(x_ND, ctx), word_->weight, bias_V_); }
+Tensor Encoder::head(const Tensor& x_ND, Ctx& ctx) {
+  return fused_linear(transform(x_ND, ctx), word_->weight,
+                      {.format = ctx.format, .bias_O = bias_V_, .type = at::kFloat});
+}
 
 Tensor Encoder::head_losses(const Tensor& x_ND, const Tensor& labels_N, Ctx& ctx) {
-  return at::cross_entropy_loss(head(x_ND, ctx).to(at::kFloat), labels_N, {}, at::Reduction::None, /*ignore_index=*/-1);
+  return linear_cross_entropy(transform(x_ND, ctx), word_->weight, labels_N, {.format = ctx.format, .bias_V = bias_V_})
+      .to(at::kFloat);
 }
 
 double Encoder::head_flops() const {

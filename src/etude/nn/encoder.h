@@ -40,13 +40,12 @@
 
 namespace etude {
 
-/// Who sees whom, the same for all blocks of a forward. Undefined: everybody sees everybody.
+/// Whom tokens see, the same for all blocks of a forward: those of their own document that are no padding. Undefined
+/// members exclude nobody.
 struct SightMask {
-  Tensor seen;  ///< bool, [B, 1, 1 or T, T]: the last dimension is who is seen
+  Tensor length_B;          ///< tokens of a row that are no padding
+  Tensor first_BT, end_BT;  ///< where the document of each token begins and ends
 };
-
-/// Tokens see those of their own document that are no padding. A row without any token sees its first, which keeps
-/// its values finite.
 SightMask sight_mask(const EncoderRows& rows);
 
 /// One residual block: h = LayerNorm(x + attention(x)), LayerNorm(h + feed_forward(h)).
@@ -58,9 +57,11 @@ class EncoderBlock : public torch::nn::Module {
   double flops_per_token() const;
 
  private:
+  Tensor run(const Tensor& x_BTD, const SightMask& mask, Ctx& ctx);
   Tensor attend(const Tensor& x_BTD, const SightMask& mask, Ctx& ctx);
+  Tensor feed_forward(const Tensor& h_BTD, Ctx& ctx);
 
-  std::string tap_, attention_site_, attention_tap_, output_site_;
+  std::string tap_, attention_site_, attention_tap_;
   int64_t heads_;
   double dropout_;
   std::shared_ptr<Linear> query_, key_, value_, attention_dense_, intermediate_dense_, output_dense_;
