@@ -113,6 +113,7 @@ class WatchedObjective : public Objective {
     return terms;
   }
   Needs needs() const override { return inner_->needs(); }
+  std::set<Event> acts() const override { return inner_->acts(); }
   Norms norms(const Batch& batch) const override { return inner_->norms(batch); }
   double flops(Step& step, const Batch& batch) const override { return inner_->flops(step, batch); }
   void measure(std::map<std::string, double>& values) const override { inner_->measure(values); }
@@ -135,6 +136,7 @@ class WatchedTechnique : public Technique {
       problems_->push_back(inner_->contract().name + " changes weights, buffers or the run state in terms()");
   }
   Contract contract() const override { return inner_->contract(); }
+  Format format() const override { return inner_->format(); }
   void on(Event event, Step& step) override { inner_->on(event, step); }
   void execute(Step& step, const Batch& batch) override { inner_->execute(step, batch); }
   void execute_all(std::vector<Step>& steps) override { inner_->execute_all(steps); }

@@ -200,9 +200,13 @@ std::string describe(const TrainStage& stage) {
     if (pass.times > 1) out << ", " << pass.times << " times";
     out << '\n';
   }
+  for (const auto& technique : stage.with)
+    if (technique->contract().owns.count(Slot::precision) && technique->format() == Format::bfloat16)
+      out << "  precision bf16: products of bfloat16; weights, gradients, sums, norms and losses in float32\n";
+  if (stage.recompute) out << "  recompute: blocks keep their input only, and compute their inside once more\n";
   out << "  slots:";
   std::string frame;
-  for (Slot slot : {Slot::plan, Slot::executor, Slot::sync, Slot::optimizer})
+  for (Slot slot : {Slot::plan, Slot::executor, Slot::sync, Slot::optimizer, Slot::precision})
     if (owners.count(slot))
       out << ' ' << slot_name(slot) << " = " << owners.at(slot) << ',';
     else

@@ -33,7 +33,7 @@ void expect_refused(const TrainStage& stage, const std::vector<std::string>& par
 }
 
 TEST(Describe, TwoOwnersOfASlotAreRefusedWithBothNames) {
-  for (Slot slot : {Slot::plan, Slot::executor, Slot::sync, Slot::optimizer}) {
+  for (Slot slot : {Slot::plan, Slot::executor, Slot::sync, Slot::optimizer, Slot::precision}) {
     TrainStage stage = regression();
     for (const char* name : {"one", "other"})
       stage.with.push_back(std::make_shared<Declared>(Contract{.name = name, .owns = {slot}}));
@@ -113,8 +113,8 @@ TEST(Describe, ThePlanNamesOwnersAndOrder) {
                 std::make_shared<Declared>(Contract{.name = "ema", .acts = {Event::follow}}),
                 std::make_shared<Declared>(Contract{.name = "bounded", .acts = {Event::project_parameters}})};
   const std::string plan = describe(stage);
-  for (const char* part :
-       {"1 replica, until 8 steps", "pass train on train moves model", "plan = private", "optimizer = the frame"})
+  for (const char* part : {"1 replica, until 8 steps", "pass train on train moves model", "plan = private",
+                           "optimizer, precision = the frame"})
     EXPECT_NE(plan.find(part), std::string::npos) << part << " in:\n" << plan;
   size_t before = 0;
   for (const char* part : {"begin (private)", "backward", "privatise (private)", "clip (model)", "update",

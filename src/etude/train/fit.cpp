@@ -6,6 +6,7 @@
 
 #include "etude/base/log.h"
 #include "etude/train/loop.h"
+#include "etude/train/precision.h"
 #include "etude/train/weights.h"
 
 namespace etude {
@@ -31,6 +32,8 @@ Trainer::Trainer(const TrainStage& stage, const Surroundings& around)
       peers_(layout_, links_) {
   for (const auto& technique : stage.with) contracts_.push_back(technique->contract());
   sync_may_begin_ = sync_sees_gradients_first();
+  if (const Technique* precision = owner(Slot::precision)) format_ = precision->format();
+  if (leads()) warn_of_cost(format_);
   if (links_) check_ranks();
   const auto [first, last] = layout_.hosted(rank());
   if (const std::vector<int> ranks = layout_.ranks_of(first); ranks.size() > 1) {

@@ -48,8 +48,16 @@ std::string_view slot_name(Slot slot) {
       return "sync";
     case Slot::optimizer:
       return "optimizer";
+    case Slot::precision:
+      return "precision";
   }
   return "?";
+}
+
+std::set<Event> Objective::acts() const {
+  std::set<Event> all;
+  for (int event = 0; event <= static_cast<int>(Event::end); ++event) all.insert(static_cast<Event>(event));
+  return all;
 }
 
 double Objective::flops(Step& step, const Batch& batch) const {

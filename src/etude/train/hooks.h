@@ -22,6 +22,9 @@
 // techniques that name it in Contract::acts, in the order of the stage. Outside of batch and the gradients'
 // events nothing is recorded for autograd. A pass whose update is skipped has the same events: see
 // Step::skip_update.
+//
+// Clipping belongs to the update: where nobody looks at gradients at guard and the frame has the optimizer, they are
+// scaled as the optimizer reads them, and .grad keeps what it was. So who wants clipped gradients asks for guard.
 
 #include <map>
 #include <memory>
@@ -59,7 +62,7 @@ enum class Event {
 std::string_view event_name(Event event);
 
 /// Parts of a stage that have one owner at most. Two owners are refused before step one.
-enum class Slot { plan, executor, sync, optimizer };
+enum class Slot { plan, executor, sync, optimizer, precision };
 std::string_view slot_name(Slot slot);
 
 /// What a technique does to a stage, declared so that the stage can be refused before step one.
@@ -99,6 +102,8 @@ class Hooks {
 class Objective : public Hooks {
  public:
   virtual Needs needs() const { return {}; }
+  /// Events at which on() does something. Default: all.
+  virtual std::set<Event> acts() const;
   /// Denominators of one (micro-)batch; the frame adds them up before the forward. Default: {"items", B}.
   virtual Norms norms(const Batch& batch) const;
   virtual Terms loss(Step& step, const Batch& batch, Ctx& ctx) = 0;
@@ -134,6 +139,8 @@ class Technique : public Hooks {
   virtual std::vector<Parameter> kept(const std::vector<Parameter>& all, const RankGroup& group);
   /// Optimizer slot: takes the place of the learner's update. Gradients stand in .grad of step.parameters().
   virtual void update(Step&) {}
+  /// Precision slot: the number format of the operands of products, in training and in evaluation.
+  virtual Format format() const { return Format::float32; }
   /// Number of exchange rounds after this step; must be the same on every replica.
   virtual int rounds(Step&) { return 0; }
   /// As the step begins: what replicas can send before they have computed, for collect() after the step.

@@ -297,7 +297,9 @@ void Trainer::clip(Step& step, Learner& learner) {
   const double limit = learner.spec.clip.at(step.position());
   double norm = global_norm(gradients);
   if (Technique* sync = owner(Slot::sync); sync && group_) norm = sync->gradient_norm(step, norm);
-  if (limit > 0) clip_from_norm(gradients, norm, limit);
+  const bool in_update = clips_in_update(step);
+  learner.gradient_scale = limit > 0 && in_update ? clip_factor(norm, limit) : 1;
+  if (limit > 0 && !in_update) clip_from_norm(gradients, norm, limit);
   if (std::isfinite(norm)) {
     if (step.skip_update) return;
     const std::string name = step.pass() + "/grad_norm";
@@ -314,6 +316,13 @@ void Trainer::clip(Step& step, Learner& learner) {
   throw not_finite(step, "the norm of all gradients of learner '" + learner.spec.name + "' overflows", step.pass());
 }
 
+/// Whether nobody but the frame's own update reads the clipped gradients: then they need no pass of their own.
+bool Trainer::clips_in_update(const Step& step) const {
+  if (owner(Slot::optimizer) || step.pass_->objective->acts().count(Event::guard)) return false;
+  return std::none_of(contracts_.begin(), contracts_.end(),
+                      [](const Contract& contract) { return contract.acts.count(Event::guard) > 0; });
+}
+
 void Trainer::update(Step& step) {
   torch::NoGradGuard no_grad;
   if (Technique* optimizer = owner(Slot::optimizer)) {
@@ -323,7 +332,7 @@ void Trainer::update(Step& step) {
   for (Learner* learner : step.learners_) {
     std::vector<Tensor> grads;
     for (const Parameter& p : learner->parameters) grads.push_back(p.value.grad());
-    learner->optimizer->step(step.position(), grads);
+    learner->optimizer->step(step.position(), grads, learner->gradient_scale);
   }
 }
 

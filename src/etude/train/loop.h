@@ -47,6 +47,7 @@ class Trainer {
   Tensor sum_of_terms(Step& step, const Terms& terms, std::map<std::string, double>& values);
   void gradients(Step& step);
   void clip(Step& step, Learner& learner);
+  bool clips_in_update(const Step& step) const;
   void update(Step& step);
   void begin_step(std::vector<Step>& steps);
   void exchange(std::vector<Step>& steps);
@@ -177,6 +178,7 @@ class Trainer {
   std::map<std::string, std::shared_ptr<Net>> frozen_;
   std::vector<Contract> contracts_;  ///< of stage_.with
   bool sync_may_begin_ = false;      ///< within a backward: see sync_sees_gradients_first()
+  Format format_ = Format::float32;  ///< of the owner of Slot::precision
   Store shared_;
   Counters counters_;
   Counters counting_;  ///< of the step that is being taken: counters_ are those before it, for every replica alike

@@ -195,6 +195,44 @@ TEST(Loop, ClipsToTheLimitByHand) {
   }
 }
 
+/// A regression that says that on() does nothing, so that its gradients may be clipped as the update reads them.
+class Quiet : public Regression {
+ public:
+  std::set<Event> acts() const override { return {}; }
+};
+
+TEST(Loop, ClippingWithinTheUpdateIsClippingBeforeIt) {
+  for (const char* kind : {"sgd", "adam", "adamw"}) {
+    const auto with = [&](std::shared_ptr<Objective> objective, std::set<Event> acts) {
+      double before = 0, after = 0;  // norms of the last step's gradients at `clip` and when it ends
+      TrainStage stage = regression(std::move(objective));
+      stage.learners = {learner("model", {"model"}, kind, 0.05)};
+      stage.learners[0].clip = 0.1;
+      acts.insert({Event::clip, Event::step_end});
+      stage.with = {std::make_shared<At>(
+          [&](Event event, Step& step) {
+            std::vector<Tensor> gradients;
+            for (const Parameter& p : step.all_parameters()) gradients.push_back(p.value.grad());
+            if (event == Event::clip) before = global_norm(gradients);
+            EXPECT_TRUE(event != Event::guard || global_norm(gradients) < 0.1 + 1e-12) << "clipped at guard";
+            if (event == Event::step_end) after = global_norm(gradients);
+          },
+          acts)};
+      const auto weights = trained(stage);
+      EXPECT_GT(before, 0.1) << "there is something to clip";
+      return std::pair(weights, after == before);
+    };
+    const auto [folded, untouched] = with(std::make_shared<Quiet>(), {});
+    EXPECT_TRUE(untouched) << "no pass over gradients of its own";
+    for (const auto& [weights, left] :
+         {with(std::make_shared<Quiet>(), {Event::guard}), with(std::make_shared<Regression>(), {})}) {
+      EXPECT_FALSE(left) << "who may look at guard sees them clipped";
+      for (const auto& [name, value] : weights)
+        EXPECT_TRUE(torch::equal(value, folded.at(name))) << kind << ' ' << name;
+    }
+  }
+}
+
 TEST(Loop, BackwardReachesThePassesLearnersOnly) {
   TrainStage stage = regression();
   stage.learners = {learner("first", {"model.layer0"}), learner("second", {"model.layer1"})};

@@ -18,6 +18,7 @@ class NextToken : public Objective {
  public:
   explicit NextToken(NextTokenOptions options) : options_(std::move(options)) {}
   Needs needs() const override { return {Coupling::item, {"ids_BT", "labels_BT"}}; }
+  std::set<Event> acts() const override { return {}; }
   /// "tokens": labels that are not -1.
   Norms norms(const Batch& batch) const override;
   /// One item a token; labels of -1 weigh nothing.

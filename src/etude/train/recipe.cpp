@@ -7,6 +7,7 @@
 #include "etude/base/log.h"
 #include "etude/data/text.h"
 #include "etude/optim/optimizer.h"
+#include "etude/train/precision.h"
 
 namespace etude {
 namespace {
@@ -48,6 +49,16 @@ std::map<std::string, Part> read_nets(Config& recipe) {
   }
   recipe.erase("net");
   return nets;
+}
+
+/// precision = "bf16" and the technique of that name are one: a recipe that was read has the first.
+void settle_precision(RecipeOptions& o, const Registry& registry) {
+  std::erase_if(o.with, [&](const Part& part) {
+    if (!part.config.find("kind") || part.kind() != Bf16::kName) return false;
+    registry.technique(part).complete(part);  // refuses options that there are not
+    o.precision = Bf16::kName;
+    return true;
+  });
 }
 
 /// A net's table without the frame's own key.
@@ -140,6 +151,7 @@ Recipe read_recipe(const std::string& text, const std::string& file_name,
   if (recipe.options.pass.empty())
     throw Error(Code::config, "the recipe has no [[pass]]", file_name,
                 "say what is minimised: objective = { kind = \"next_token\" }");
+  settle_precision(recipe.options, registry);
   fill_vocabulary(recipe.options, registry);
   recipe.resolved = resolve(recipe.options, registry);
   return recipe;
@@ -179,6 +191,7 @@ TrainStage make_stage(const Recipe& recipe, const Registry& registry) {
   stage.seed = static_cast<uint64_t>(o.seed);
   stage.replicas = static_cast<int>(o.replicas);
   stage.accumulate = static_cast<int>(o.accumulate);
+  stage.recompute = o.recompute;
   stage.stop = o.stop;
   stage.log = o.log;
   stage.evaluate = o.evaluate.every;
@@ -223,6 +236,7 @@ TrainStage make_stage(const Recipe& recipe, const Registry& registry) {
     stage.passes.push_back(std::move(made));
   }
   for (const Part& part : o.with) stage.with.push_back(registry.technique(part).make(part));
+  if (o.precision == Bf16::kName) stage.with.push_back(std::make_shared<Bf16>(Bf16Options()));
   if (data.validation && data.validation->size() > 0)
     stage.evaluations.push_back(validation(data.validation, stage.passes.front().objective, o.evaluate));
   return stage;

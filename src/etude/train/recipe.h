@@ -6,6 +6,8 @@
 //   threads = 1
 //   replicas = 8
 //   accumulate = 1
+//   precision = "fp32"                       "bf16" is short for [[with]] kind = "bf16"
+//   recompute = false
 //   stop = "400 steps"
 //   [data]        kind = "text", path = "builtin:web", ...
 //   [net.model]   kind = "decoder", dim = 64, ...
@@ -72,6 +74,8 @@ struct CheckpointOptions {
 
 struct RecipeOptions {
   int64_t seed = 0, threads = 1, replicas = 1, accumulate = 1;
+  std::string precision = "fp32";
+  bool recompute = false;
   Count stop{400, Unit::steps}, log{10, Unit::steps};
   std::string about;
   Part data;
@@ -89,6 +93,9 @@ struct RecipeOptions {
     v("threads", threads, within(1, 1024), "of arithmetic; part of the result");
     v("replicas", replicas, within(1, 4096), "copies of the model that train side by side");
     v("accumulate", accumulate, at_least(1), "micro-batches per batch");
+    v("precision", precision, one_of({"fp32", "bf16"}),
+      "number format of the operands of products; weights, sums, norms and losses are fp32 in both");
+    v("recompute", recompute, "less memory for more time: blocks compute their inside again in the backward");
     v("stop", stop, positive(), "when the run ends");
     v("log", log, "cadence of training metrics");
     v("data", data, "kind and options of the data set");

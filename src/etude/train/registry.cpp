@@ -7,6 +7,7 @@
 #include "etude/train/data_parallel.h"
 #include "etude/train/ema.h"
 #include "etude/train/next_token.h"
+#include "etude/train/precision.h"
 
 namespace etude {
 
@@ -73,6 +74,7 @@ void register_frame(Registry& registry) {
   registry.objective<NextToken, NextTokenOptions>("next_token", "cross-entropy of the next token");
   registry.technique<DataParallel, DataParallelOptions>(
       "data_parallel", "synchronous data parallel within a replica: gradients averaged in every step");
+  registry.technique<Bf16, Bf16Options>(Bf16::kName, "products of bfloat16, weights in float32: precision = \"bf16\"");
   registry.technique<Ema, EmaOptions>("ema", "an exponential moving average of the weights, evaluated and kept beside");
 }
 

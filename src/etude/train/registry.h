@@ -136,7 +136,8 @@ class Registry {
   std::map<std::string, Simulation> simulations_;
 };
 
-/// The frame's own: nets decoder, gpt2, hugging_face, data text, objective next_token, techniques data_parallel, ema.
+/// The frame's own: nets decoder, gpt2, hugging_face, data text, objective next_token, techniques data_parallel, ema,
+/// bf16.
 void register_frame(Registry& registry);
 /// A method that is built: its folder's name, and its register_<slug>().
 struct BuiltMethod {

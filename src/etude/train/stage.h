@@ -96,7 +96,8 @@ struct TrainStage {
   std::vector<EvalSpec> evaluations;
   std::vector<InitSpec> init;
   int replicas = 1;
-  int accumulate = 1;  ///< micro-batches per batch
+  int accumulate = 1;          ///< micro-batches per batch
+  bool recompute = false;      ///< residual blocks compute their inside again in the backward: Ctx::recompute
   Count stop{100, Unit::steps};
   Count evaluate{0, Unit::steps};  ///< cadence; 0: at the end only
   Count log{1, Unit::steps};       ///< cadence of training metrics

@@ -72,6 +72,8 @@ Ctx Step::context(const Batch& of, bool train) const {
   ctx.step = number();
   ctx.train = train;
   ctx.id_B = of.id_B;
+  ctx.format = trainer_.format_;
+  ctx.recompute = train && trainer_.stage_.recompute;
   return ctx;
 }
 

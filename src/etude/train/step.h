@@ -46,6 +46,7 @@ struct Learner {
   Parameters parameters;
   std::set<std::string> nets;  ///< that these are parameters of
   std::unique_ptr<Optimizer> optimizer;
+  double gradient_scale = 1;  ///< by which the frame's update multiplies gradients: clipping that was left to it
 };
 
 /// What the loss of a whole batch is divided by; goes along with its parts, wherever they are computed.
