@@ -17,41 +17,28 @@ Tensor masked_attention(const Tensor& q_BTHE, const Tensor& k_BTGE, const Tensor
   return fused_attention(q_BTHE, k_BTGE, v_BTGE, {.format = format, .first_BT = mask.first_BT});
 }
 
-/// By operators that work on every device.
-Documents documents_of_any_device(const Tensor& segment_BT) {
-  const int64_t T = segment_BT.size(1);
-  const Tensor place_T = at::arange(T, segment_BT.options());
-  const Tensor changes_BT = segment_BT.narrow(1, 1, T - 1).ne(segment_BT.narrow(1, 0, T - 1));
-  const Tensor edge_B1 = at::ones({segment_BT.size(0), 1}, changes_BT.options());
-  const Tensor first_BT = place_T * at::cat({edge_B1, changes_BT}, 1);
-  const Tensor end_BT = at::where(at::cat({changes_BT, edge_B1}, 1), place_T + 1, T);
-  return {std::get<0>(first_BT.cummax(1)), std::get<0>(end_BT.flip(1).cummin(1)).flip(1)};
-}
-
 }  // namespace
 
 Documents documents(const Tensor& segment_BT) {
   ETUDE_CHECK(segment_BT.dim() == 2, "segment_BT has two dimensions");
   const int64_t B = segment_BT.size(0), T = segment_BT.size(1);
-  const Tensor numbers_BT = segment_BT.to(at::kLong).contiguous();
-  if (!segment_BT.is_cpu() && T > 0) return documents_of_any_device(numbers_BT);
-  const Documents found{at::empty_like(numbers_BT), at::empty_like(numbers_BT)};
-  for (int64_t b = 0; b < B && T > 0; ++b) {
-    const int64_t* const number = numbers_BT.const_data_ptr<int64_t>() + b * T;
-    int64_t* const first = found.first_BT.mutable_data_ptr<int64_t>() + b * T;
-    int64_t* const end = found.end_BT.mutable_data_ptr<int64_t>() + b * T;
-    for (int64_t t = 0; t < T; ++t) first[t] = t > 0 && number[t] == number[t - 1] ? first[t - 1] : t;
-    for (int64_t t = T - 1; t >= 0; --t) end[t] = t + 1 < T && number[t] == number[t + 1] ? end[t + 1] : t + 1;
-  }
-  return found;
+  const auto integers = segment_BT.options().dtype(at::kLong);
+  if (T == 0) return {at::empty({B, T}, integers), at::empty({B, T}, integers)};
+  // Documents are numbered in their order, and their tokens counted.
+  const Tensor changes_BT = segment_BT.narrow(1, 1, T - 1).ne(segment_BT.narrow(1, 0, T - 1)).to(at::kLong);
+  const Tensor document_BT = at::cat({at::zeros({B, 1}, integers), changes_BT.cumsum(1)}, 1);
+  const Tensor tokens_BT = at::zeros_like(document_BT).scatter_add(1, document_BT, at::ones_like(document_BT));
+  const Tensor end_BT = tokens_BT.cumsum(1).gather(1, document_BT);
+  return {end_BT - tokens_BT.gather(1, document_BT), end_BT};
 }
 
 AttentionMask causal_mask(const Tensor& segment_BT) {
   if (!segment_BT.defined() || segment_BT.numel() == 0) return {};
   const Tensor first_BT = documents(segment_BT).first_BT;
   if (first_BT.is_cpu()) {
-    const int64_t* const first = first_BT.const_data_ptr<int64_t>();
-    if (std::all_of(first, first + first_BT.numel(), [](int64_t t) { return t == 0; })) return {};
+    const Tensor all = first_BT.contiguous();
+    const int64_t* const first = all.const_data_ptr<int64_t>();
+    if (std::all_of(first, first + all.numel(), [](int64_t t) { return t == 0; })) return {};
   }
   return {first_BT};
 }

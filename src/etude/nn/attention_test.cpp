@@ -45,8 +45,8 @@ TEST_P(AttentionCases, IsSoftmaxOfScaledProducts) {
   const auto [H, G, packed] = GetParam();
   const Tensor q = random({2, 6, H, 4}, "q"), k = random({2, 6, G, 4}, "k"), v = random({2, 6, G, 4}, "v");
   const Tensor segment = packed ? at::tensor({0, 0, 1, 1, 1, 2, 3, 3, 3, 3, 3, 3}, at::kLong).view({2, 6}) : Tensor();
-  const AttentionMask mask = causal_mask(segment, q.options());
-  EXPECT_EQ(mask.mask_B1TT.defined(), packed);
+  const AttentionMask mask = causal_mask(segment);
+  EXPECT_EQ(mask.first_BT.defined(), packed);
   EXPECT_LT(distance(attention(q, k, v, mask), by_formula(q, k, v, segment)), 1e-12);
   test::expect_gradients([&] { return attention(q, k, v, mask); }, {q, k, v});
 }
@@ -59,19 +59,27 @@ INSTANTIATE_TEST_SUITE_P(All, AttentionCases,
                                   "_keys" + (example.param.packed ? "_packed" : "");
                          });
 
-TEST(Attention, OneSegmentPerRowNeedsNoMask) {
-  const Tensor segment = at::tensor({3, 3, 3, 0, 0, 0}, at::kLong).view({2, 3});
-  EXPECT_FALSE(causal_mask(segment, at::TensorOptions(at::kFloat)).mask_B1TT.defined());
-  EXPECT_FALSE(causal_mask(Tensor(), at::TensorOptions(at::kFloat)).mask_B1TT.defined());
-  EXPECT_TRUE(causal_mask(segment.t().contiguous(), at::TensorOptions(at::kFloat)).mask_B1TT.defined());
+Tensor table(at::IntArrayRef numbers, int64_t rows) { return at::tensor(numbers, at::kLong).view({rows, -1}); }
+
+TEST(Attention, DocumentsBeginAndEndWhereTheNumberChanges) {
+  const Tensor segment = table({5, 5, 2, 2, 2, 7, 0, 1, 1, 0, 0, 0}, 2);
+  const Tensor first = table({0, 0, 2, 2, 2, 5, 0, 1, 1, 3, 3, 3}, 2);
+  const Tensor end = table({2, 2, 5, 5, 5, 6, 1, 3, 3, 6, 6, 6}, 2);
+  for (const Tensor& same : {segment, segment.to(at::kInt), segment.t().contiguous().t()}) {
+    const Documents found = documents(same);
+    EXPECT_TRUE(at::equal(found.first_BT, first));
+    EXPECT_TRUE(at::equal(found.end_BT, end));
+  }
+  EXPECT_EQ(documents(at::zeros({2, 0}, at::kLong)).end_BT.sizes(), at::IntArrayRef({2, 0}));
+  EXPECT_EQ(documents(segment.to(at::kMeta)).first_BT.sizes(), segment.sizes());
 }
 
-TEST(Attention, SegmentsOfOtherTypesAndLayoutsGiveTheSameMask) {
-  const Tensor segment = at::tensor({0, 0, 1, 2, 2, 2}, at::kLong).view({2, 3});
-  const Tensor expected = causal_mask(segment, at::TensorOptions(at::kFloat)).mask_B1TT;
-  EXPECT_TRUE(at::equal(causal_mask(segment.to(at::kInt), at::TensorOptions(at::kFloat)).mask_B1TT, expected));
-  EXPECT_TRUE(at::equal(causal_mask(segment.t().contiguous().t(), at::TensorOptions(at::kFloat)).mask_B1TT, expected));
-  EXPECT_FALSE(causal_mask(at::zeros({2, 3}, at::kInt), at::TensorOptions(at::kFloat)).mask_B1TT.defined());
+TEST(Attention, OneSegmentPerRowNeedsNoMask) {
+  const Tensor segment = table({3, 3, 3, 0, 0, 0}, 2);
+  EXPECT_FALSE(causal_mask(segment).first_BT.defined());
+  EXPECT_FALSE(causal_mask(Tensor()).first_BT.defined());
+  EXPECT_FALSE(causal_mask(at::zeros({2, 0}, at::kLong)).first_BT.defined());
+  EXPECT_TRUE(causal_mask(segment.t().contiguous()).first_BT.defined());
 }
 
 TEST(Attention, BlockIsProjectionsRotationAndHeadsSideBySide) {
