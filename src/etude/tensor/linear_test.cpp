@@ -33,30 +33,30 @@ const std::vector<FusedCase> kFusedCases = {
     {.name = "swiglu, bias, residual", .gated = true, .bias = true, .residual = true},
 };
 
-struct Size {
+struct FusedSize {
   std::vector<int64_t> rows;
   int64_t I, O;
 };
-const std::vector<Size> kFusedSizes = {{{1}, 1, 1},       {{3}, 5, 7},   {{2, 9}, 64, 130}, {{5, 13, 4}, 33, 65},
-                                       {{257}, 128, 64},  {{0}, 6, 4},   {{4}, 0, 3},       {{4}, 3, 0},
-                                       {{1, 300}, 72, 1}, {{700}, 1, 90}};
+const std::vector<FusedSize> kFusedSizes = {{{1}, 1, 1},       {{3}, 5, 7},   {{2, 9}, 64, 130}, {{5, 13, 4}, 33, 65},
+                                            {{257}, 128, 64},  {{0}, 6, 4},   {{4}, 0, 3},       {{4}, 3, 0},
+                                            {{1, 300}, 72, 1}, {{700}, 1, 90}};
 
-double relative_distance(const Tensor& a, const Tensor& exact) {
+double fused_error(const Tensor& a, const Tensor& exact) {
   EXPECT_EQ(a.sizes(), exact.sizes());
   const double norm = exact.norm().item<double>();
   return (a.to(at::kDouble) - exact).norm().item<double>() / (norm > 0 ? norm : 1);
 }
 
 /// Random values that both types hold, as a leaf of that type and one of float64.
-struct Pair {
+struct FusedPair {
   Tensor own, exact;
 };
-Pair pair_of(at::IntArrayRef sizes, at::ScalarType type, double scale) {
+FusedPair pair_of(at::IntArrayRef sizes, at::ScalarType type, double scale) {
   const Tensor own = (at::randn(sizes) * scale).to(type);
   return {own.detach().clone().requires_grad_(), own.to(at::kDouble).detach().requires_grad_()};
 }
 
-Tensor activated(Activation activation, const Tensor& x) {
+Tensor fused_activated(Activation activation, const Tensor& x) {
   switch (activation) {
     case Activation::relu:
       return at::relu(x);
@@ -73,20 +73,20 @@ Tensor activated(Activation activation, const Tensor& x) {
 }
 
 struct Operands64 {
-  std::vector<Pair> all;  ///< inputs, weight, bias, residual
+  std::vector<FusedPair> all;  ///< inputs, weight, bias, residual
   std::vector<Tensor> exact() const {
     std::vector<Tensor> list;
-    for (const Pair& p : all) list.push_back(p.exact);
+    for (const FusedPair& p : all) list.push_back(p.exact);
     return list;
   }
   std::vector<Tensor> own() const {
     std::vector<Tensor> list;
-    for (const Pair& p : all) list.push_back(p.own);
+    for (const FusedPair& p : all) list.push_back(p.own);
     return list;
   }
 };
 
-Operands64 operands_of(const FusedCase& c, const Size& size, at::ScalarType input_type) {
+Operands64 operands_of(const FusedCase& c, const FusedSize& size, at::ScalarType input_type) {
   std::vector<int64_t> in = size.rows, out = size.rows;
   in.push_back(size.I);
   out.push_back(size.O);
@@ -111,25 +111,25 @@ Tensor own_value(const FusedCase& c, const std::vector<Tensor>& in, Format forma
 
 Tensor exact_value(const FusedCase& c, const std::vector<Tensor>& in) {
   size_t next = c.gated ? 2 : 1;
-  const Tensor hidden = c.gated ? at::silu(in[0]) * in[1] : activated(c.before, in[0]);
+  const Tensor hidden = c.gated ? at::silu(in[0]) * in[1] : fused_activated(c.before, in[0]);
   Tensor y = hidden.matmul(in[next++].t());
   if (c.bias) y = y + in[next++];
-  y = activated(c.after, y);
+  y = fused_activated(c.after, y);
   return c.residual ? y + in[next++] : y;
 }
 
-void expect_agreement(const FusedCase& c, const Size& size, Format format, at::ScalarType input_type,
+void expect_agreement(const FusedCase& c, const FusedSize& size, Format format, at::ScalarType input_type,
                       double tolerance) {
   SCOPED_TRACE(c.name + " " + std::to_string(size.I) + " -> " + std::to_string(size.O));
   const Operands64 o = operands_of(c, size, input_type);
   const Tensor y = own_value(c, o.own(), format), exact = exact_value(c, o.exact());
-  EXPECT_LT(relative_distance(y.detach(), exact.detach()), tolerance);
+  EXPECT_LT(fused_error(y.detach(), exact.detach()), tolerance);
   EXPECT_EQ(y.scalar_type(), c.residual ? at::kFloat : storage_of(format));
   const Tensor w = at::randn(exact.sizes());
   const variable_list found = grad({y}, o.own(), {w.to(y.scalar_type())}),
                       expected = grad({exact}, o.exact(), {w.to(at::kDouble)});
   for (size_t i = 0; i < found.size(); ++i) {
-    EXPECT_LT(relative_distance(found[i], expected[i]), tolerance) << "gradient " << i;
+    EXPECT_LT(fused_error(found[i], expected[i]), tolerance) << "gradient " << i;
     EXPECT_EQ(found[i].scalar_type(), o.all[i].own.scalar_type());
   }
 }
@@ -138,7 +138,7 @@ TEST(FusedLinear, AgreesWithFloat64InFloat32) {
   for (int64_t seed = 0; seed < 3; ++seed) {
     at::manual_seed(seed);
     for (const FusedCase& c : kFusedCases)
-      for (const Size& size : kFusedSizes) expect_agreement(c, size, Format::float32, at::kFloat, 1e-5);
+      for (const FusedSize& size : kFusedSizes) expect_agreement(c, size, Format::float32, at::kFloat, 1e-5);
   }
 }
 
@@ -148,7 +148,8 @@ TEST(FusedLinear, AgreesWithFloat64InBfloat16) {
     for (const FusedCase& c : kFusedCases) {
       // Where x W^T is rounded to the other side of 0, relu's gradient is another one.
       if (c.after == Activation::relu) continue;
-      for (const Size& size : {Size{{2, 9}, 64, 130}, Size{{5, 13, 4}, 33, 65}, Size{{257}, 128, 64}})
+      for (const FusedSize& size :
+           {FusedSize{{2, 9}, 64, 130}, FusedSize{{5, 13, 4}, 33, 65}, FusedSize{{257}, 128, 64}})
         for (const at::ScalarType type : {at::kFloat, at::kBFloat16})
           expect_agreement(c, size, Format::bfloat16, type, 1e-2);
     }
@@ -164,9 +165,9 @@ TEST(FusedLinear, TakesInputsOfAnyStrides) {
     const Tensor past = x.size(0) == 6 ? residual.permute({1, 2, 0}) : residual.permute({2, 1, 0});
     const Tensor y = fused_linear(in, weight, {.residual_NO = past});
     const Tensor exact = x.to(at::kDouble).matmul(weight.to(at::kDouble).t()) + past;
-    EXPECT_LT(relative_distance(y.detach(), exact), 1e-5);
+    EXPECT_LT(fused_error(y.detach(), exact), 1e-5);
     // A gradient that is one number, repeated.
-    EXPECT_LT(relative_distance(grad({y.sum()}, {in})[0], weight.to(at::kDouble).sum(0).expand(in.sizes())), 1e-5);
+    EXPECT_LT(fused_error(grad({y.sum()}, {in})[0], weight.to(at::kDouble).sum(0).expand(in.sizes())), 1e-5);
   }
 }
 
@@ -200,7 +201,7 @@ TEST(FusedLinear, IsDifferentiableTwice) {
     };
     const variable_list found = second(own_value(c, o.own(), Format::float32), o.own());
     const variable_list expected = second(exact_value(c, o.exact()), o.exact());
-    for (size_t i = 0; i < found.size(); ++i) EXPECT_LT(relative_distance(found[i], expected[i]), 1e-4) << i;
+    for (size_t i = 0; i < found.size(); ++i) EXPECT_LT(fused_error(found[i], expected[i]), 1e-4) << i;
   }
 }
 
@@ -213,7 +214,7 @@ TEST(FusedLinear, KeepsWhatIsFrozenWithoutAGradient) {
 
 /// Runs `f` with ATen's operators alone.
 template <class F>
-auto by_aten(const F& f) {
+auto by_aten_alone(const F& f) {
   const Isa before = isa();
   force_isa(Isa::aten);
   const auto value = f();
@@ -235,9 +236,9 @@ TEST(FusedLinear, OtherTypesAndDevicesTakeTheCompositionOfATen) {
       EXPECT_EQ(own_value(c, meta, Format::bfloat16).sizes(), exact.sizes());
     }
     for (const Format format : {Format::float32, Format::bfloat16}) {
-      const Tensor y = by_aten([&] { return own_value(c, o.own(), format); });
+      const Tensor y = by_aten_alone([&] { return own_value(c, o.own(), format); });
       EXPECT_EQ(y.scalar_type(), c.residual ? at::kFloat : storage_of(format));
-      EXPECT_LT(relative_distance(y.detach(), exact.detach()), format == Format::float32 ? 1e-5 : 1e-2);
+      EXPECT_LT(fused_error(y.detach(), exact.detach()), format == Format::float32 ? 1e-5 : 1e-2);
     }
   }
 }

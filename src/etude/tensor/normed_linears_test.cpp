@@ -29,7 +29,7 @@ const std::vector<SharedCase> kSharedCases = {
 };
 constexpr double kSharedEps = 1e-5;
 
-double relative_error(const Tensor& a, const Tensor& exact) {
+double shared_error(const Tensor& a, const Tensor& exact) {
   EXPECT_EQ(a.sizes(), exact.sizes());
   const double norm = exact.norm().item<double>();
   return (a.to(at::kDouble) - exact).norm().item<double>() / (norm > 0 ? norm : 1);
@@ -83,13 +83,13 @@ variable_list exact_outputs(const SharedCase& c, const SharedOperands& o, const 
 }
 
 /// A loss that reads all outputs, and the input past them.
-Tensor loss_of(const variable_list& y, const Tensor& past, const variable_list& w) {
+Tensor shared_loss(const variable_list& y, const Tensor& past, const variable_list& w) {
   Tensor sum = (past * w.back().to(past.scalar_type())).sum();
   for (size_t i = 0; i < y.size(); ++i) sum = sum + (y[i].to(past.scalar_type()) * w[i].to(past.scalar_type())).sum();
   return sum;
 }
 
-variable_list random_like(const variable_list& y, const Tensor& past) {
+variable_list shared_weights(const variable_list& y, const Tensor& past) {
   variable_list w;
   // Values that bfloat16 holds, so that what is tested is not how a gradient of that type was rounded.
   for (const Tensor& t : y) w.push_back(at::randn(t.sizes()).to(at::kBFloat16).to(at::kFloat));
@@ -105,15 +105,15 @@ void expect_shared_agreement(const SharedCase& c, at::IntArrayRef rows, int64_t 
   const variable_list exact = exact_outputs(c, o, o.exact);
   ASSERT_EQ(found.y.size(), exact.size());
   for (size_t i = 0; i < exact.size(); ++i) {
-    EXPECT_LT(relative_error(found.y[i].detach(), exact[i].detach()), tolerance);
+    EXPECT_LT(shared_error(found.y[i].detach(), exact[i].detach()), tolerance);
     EXPECT_EQ(found.y[i].scalar_type(), storage_of(format));
   }
   EXPECT_TRUE(at::equal(found.x_NI, o.own[0]));
-  const variable_list w = random_like(exact, o.exact[0]);
-  const variable_list gradients = grad({loss_of(found.y, found.x_NI, w)}, o.own);
-  const variable_list expected = grad({loss_of(exact, o.exact[0], w)}, o.exact);
+  const variable_list w = shared_weights(exact, o.exact[0]);
+  const variable_list gradients = grad({shared_loss(found.y, found.x_NI, w)}, o.own);
+  const variable_list expected = grad({shared_loss(exact, o.exact[0], w)}, o.exact);
   for (size_t i = 0; i < expected.size(); ++i) {
-    EXPECT_LT(relative_error(gradients[i], expected[i]), tolerance) << "gradient " << i;
+    EXPECT_LT(shared_error(gradients[i], expected[i]), tolerance) << "gradient " << i;
     EXPECT_EQ(gradients[i].scalar_type(), at::kFloat);
   }
 }
@@ -145,7 +145,7 @@ TEST(NormedLinears, OutputsThatNobodyReadsHaveNoGradient) {
   const variable_list expected = grad({(exact[1] * w).sum()}, o.exact, {}, {}, false, true);
   for (size_t i = 0; i < expected.size(); ++i) {
     const Tensor zero = at::zeros(o.exact[i].sizes(), at::kDouble);
-    EXPECT_LT(relative_error(gradients[i], expected[i].defined() ? expected[i] : zero), 1e-5) << i;
+    EXPECT_LT(shared_error(gradients[i], expected[i].defined() ? expected[i] : zero), 1e-5) << i;
   }
   const SharedLinears again = own_outputs(c, o, o.own, Format::float32);
   EXPECT_TRUE(at::equal(grad({again.x_NI.square().sum()}, {o.own[0]})[0], 2 * o.own[0]));
@@ -171,11 +171,11 @@ TEST(NormedLinears, GiveTheSameBitsTwice) {
   at::manual_seed(5);
   const SharedCase c{NormOf::Kind::layer, {96, 50}, true};
   const SharedOperands o(c, {400}, 100);
-  const variable_list w = random_like(exact_outputs(c, o, o.exact), o.exact[0]);
+  const variable_list w = shared_weights(exact_outputs(c, o, o.exact), o.exact[0]);
   for (const Format format : {Format::float32, Format::bfloat16}) {
     const auto run = [&] {
       const SharedLinears found = own_outputs(c, o, o.own, format);
-      return grad({loss_of(found.y, found.x_NI, w)}, o.own);
+      return grad({shared_loss(found.y, found.x_NI, w)}, o.own);
     };
     const variable_list first = run(), second = run();
     for (size_t i = 0; i < first.size(); ++i) EXPECT_TRUE(at::equal(first[i], second[i])) << i;
@@ -186,11 +186,11 @@ TEST(NormedLinears, AreDifferentiableTwice) {
   at::manual_seed(6);
   for (const SharedCase& c : kSharedCases) {
     const SharedOperands o(c, {11}, 9);
-    const variable_list w = random_like(exact_outputs(c, o, o.exact), o.exact[0]);
+    const variable_list w = shared_weights(exact_outputs(c, o, o.exact), o.exact[0]);
     const auto second = [&](const variable_list& y, const Tensor& past, const variable_list& in) {
       variable_list squares;
       for (const Tensor& t : y) squares.push_back(t.square());
-      const variable_list once = grad({loss_of(squares, past.square(), w)}, in, {}, true, /*create_graph=*/true);
+      const variable_list once = grad({shared_loss(squares, past.square(), w)}, in, {}, true, /*create_graph=*/true);
       Tensor sum = at::zeros({}, past.options());
       for (const Tensor& g : once) sum = sum + g.square().sum();
       return grad({sum}, in);
@@ -198,7 +198,7 @@ TEST(NormedLinears, AreDifferentiableTwice) {
     const SharedLinears found = own_outputs(c, o, o.own, Format::float32);
     const variable_list gradients = second(found.y, found.x_NI, o.own);
     const variable_list expected = second(exact_outputs(c, o, o.exact), o.exact[0], o.exact);
-    for (size_t i = 0; i < gradients.size(); ++i) EXPECT_LT(relative_error(gradients[i], expected[i]), 1e-4) << i;
+    for (size_t i = 0; i < gradients.size(); ++i) EXPECT_LT(shared_error(gradients[i], expected[i]), 1e-4) << i;
   }
 }
 
