@@ -6,6 +6,7 @@
 #include "cli/tensor_groups.h"
 #include "etude/base/log.h"
 #include "etude/base/torch_pch.h"
+#include "etude/tensor/allocator.h"
 
 namespace etude::cli {
 namespace {
@@ -106,8 +107,12 @@ void check(const Options& o, const Session& session) {
     warn("not measured: " + problem);
     return;
   }
+  const size_t before = tensor_memory().used;
+  reset_tensor_peak();
   const Probe p = probe(recipe, session.registry, kSteps);
+  const double tensors = static_cast<double>(tensor_memory().peak - before);
   if (session.json) {
+    if (tensors > 0) json["tensor_peak_bytes"] = tensors;
     json.update({{"measured", true},
                  {"peak_bytes", p.fit.cost.peak_bytes},
                  {"flops_per_step", p.each[Unit::flops]},
@@ -121,12 +126,13 @@ void check(const Options& o, const Session& session) {
   }
   const double rate = p.step_seconds > 0 ? p.each[Unit::flops] / p.step_seconds : 0;
   std::cout << "memory      " << human_bytes(p.fit.cost.peak_bytes) << " at the peak of " << kSteps
-            << " steps and an evaluation; weights, gradients\n            and Adam's moments take "
-            << human_bytes(e.bytes) << " of it\nstep        " << human_count(p.each[Unit::samples]) << " samples, "
-            << human_count(p.each[Unit::tokens]) << " tokens, " << human_count(p.each[Unit::flops]) << "FLOP; "
-            << human_time(p.step_seconds) << " here, " << human_count(rate) << "FLOP/s\nuntil       "
-            << recipe.options.stop.text() << ": about " << human_time(p.seconds)
-            << ", evaluations included\nrun         " << directory
+            << " steps and an evaluation, which were run for it"
+            << (tensors > 0 ? ";\n            " + human_bytes(tensors) + " of it in tensors" : "")
+            << "; weights, gradients and Adam's moments take " << human_bytes(e.bytes) << "\nstep        "
+            << human_count(p.each[Unit::samples]) << " samples, " << human_count(p.each[Unit::tokens]) << " tokens, "
+            << human_count(p.each[Unit::flops]) << "FLOP; " << human_time(p.step_seconds) << " here, "
+            << human_count(rate) << "FLOP/s\nuntil       " << recipe.options.stop.text() << ": about "
+            << human_time(p.seconds) << ", evaluations included\nrun         " << directory
             << (is_finished(directory) ? " (finished)" : " (not finished)") << '\n';
 }
 
