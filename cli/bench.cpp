@@ -71,7 +71,7 @@ void tell(const report::BenchRow& row) {
     const double seconds = report::spread(side.seconds).median;
     std::cout << "  " << padded(side.name, 18)
               << padded(human_count(static_cast<double>(row.tokens) / seconds) + " tokens/s", 18)
-              << padded(human_time(seconds), 10) << padded(human_bytes(side.bytes), 11);
+              << padded(report::plain(report::seconds_text(seconds)), 10) << padded(human_bytes(side.bytes), 11);
   };
   std::cout << row.name << ' ' << row.format << ": " << row.shape << ", "
             << human_count(static_cast<double>(row.parameters)) << " parameters\n";
