@@ -61,9 +61,10 @@ void add_choice(CLI::App& command, RecipeChoice& choice) {
   add_own_data(command, choice.own);
   command.add_option("--with", choice.with, "a technique more, by its kind; its options: with.N.key=value")
       ->allow_extra_args(false);
+  command.add_option("--device", choice.device, "cpu, cuda, cuda:1, ...: short for device=...")->check(not_empty());
 }
 
-/// The overrides with what --data, --tokenizer and --with stand for; those that the user wrote come last.
+/// The overrides with what --data, --tokenizer, --with and --device stand for; those that the user wrote come last.
 Recipe chosen_recipe(const RecipeChoice& choice, const Registry& registry) {
   std::vector<std::string> all = overrides_of(choice.own);
   if (!choice.with.empty()) {
@@ -78,6 +79,7 @@ Recipe chosen_recipe(const RecipeChoice& choice, const Registry& registry) {
       ++at;
     }
   }
+  if (!choice.device.empty()) all.push_back("device=" + to_toml_value(Config(choice.device)));
   all.insert(all.end(), choice.overrides.begin(), choice.overrides.end());
   return find_recipe(choice.what, choice.profile, all, registry);
 }

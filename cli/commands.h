@@ -127,8 +127,9 @@ struct RecipeChoice {
   std::string what, profile;
   OwnData own;
   std::vector<std::string> overrides, with;
+  std::string device{};
 };
-/// Declares what chooses data, with and overrides.
+/// Declares what chooses data, with, device and overrides.
 void add_choice(CLI::App& command, RecipeChoice& choice);
 /// Errors: those of find_recipe(); Code::usage for an unknown technique.
 Recipe chosen_recipe(const RecipeChoice& choice, const Registry& registry);

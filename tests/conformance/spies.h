@@ -114,6 +114,7 @@ class WatchedObjective : public Objective {
   }
   Needs needs() const override { return inner_->needs(); }
   std::set<Event> acts() const override { return inner_->acts(); }
+  void use(const Tokenizer& tokenizer) override { inner_->use(tokenizer); }
   Norms norms(const Batch& batch) const override { return inner_->norms(batch); }
   double flops(Step& step, const Batch& batch) const override { return inner_->flops(step, batch); }
   void measure(std::map<std::string, double>& values) const override { inner_->measure(values); }

@@ -116,11 +116,15 @@ Subject subject(const std::string& slug, const std::string& arm) {
 
 std::vector<Subject> representatives() {
   const auto no_sibling = [](const std::string&) { return std::string(); };
-  const auto of_frame = [&](const std::string& name, const std::string& more) {
-    return Subject{"frame", name, read_recipe(kFrameAlone + more, "frame.toml", no_sibling, "", {}, everything()),
+  const auto of_frame = [&](const std::string& name, const std::string& more,
+                            const std::vector<std::string>& overrides = {}) {
+    return Subject{"frame", name,
+                   read_recipe(kFrameAlone + more, "frame.toml", no_sibling, "", overrides, everything()),
                    &everything()};
   };
-  std::vector<Subject> chosen = {of_frame("alone", ""), of_frame("ema", "[[with]]\nkind = \"ema\"\n")};
+  std::vector<Subject> chosen = {
+      of_frame("alone", ""), of_frame("ema", "[[with]]\nkind = \"ema\"\n"),
+      of_frame("masked", "", {"net.model.kind=encoder", "pass.0.objective.kind=masked_token"})};
   std::set<std::string> seen;
   for (const Subject& s : chosen) seen.insert(s.signature());
   for (const std::string& slug : methods())

@@ -40,8 +40,9 @@ Registry with_shared_data(const Registry& registry);
 std::vector<std::string> methods();
 /// Errors: those of reading a recipe.
 Subject subject(const std::string& slug, const std::string& arm);
-/// The first subject of each signature: the frame alone, the frame with its moving average, then in the order of methods
-/// and arms. Arms that can't be read are left out: the check of their method says why.
+/// The first subject of each signature: the frame alone, with its moving average, and with gaps to fill in place of
+/// texts to go on with; then in the order of methods and arms. Arms that can't be read are left out: the check of their
+/// method says why.
 std::vector<Subject> representatives();
 
 /// methods/<slug>/excuses.toml: known debts, each with its reason.

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "etude/base/log.h"
+#include "etude/train/device.h"
 #include "etude/train/loop.h"
 #include "etude/train/variants.h"
 
@@ -36,8 +37,8 @@ void add_rows(const Terms& terms, const Batch& batch, std::map<int64_t, Row>& ro
     if (term.item.dim() == 0 || term.item.size(0) != B) continue;
     const Tensor ones = torch::ones_like(term.item, torch::kFloat64);
     const Tensor weight = term.weight.defined() ? term.weight.to(torch::kFloat64).expand_as(term.item) : ones;
-    const Tensor sum_B = weighted(term).reshape({B, -1}).sum(1).contiguous();
-    const Tensor weight_B = weight.reshape({B, -1}).sum(1).contiguous();
+    const Tensor sum_B = weighted(term).reshape({B, -1}).sum(1).cpu().contiguous();
+    const Tensor weight_B = weight.reshape({B, -1}).sum(1).cpu().contiguous();
     for (int64_t b = 0; b < B; ++b) {
       const int64_t id = ids.data_ptr<int64_t>()[b];
       Row& row = rows.try_emplace(id, Row{id, 0, 0}).first->second;
@@ -181,7 +182,7 @@ Trainer::Sums Trainer::evaluate_replica(const EvalSpec& spec, Replica& replica, 
     Ctx ctx = step.context(batch, false);
     Terms of_layers;  // they help training and say nothing about how well the net does
     ctx.aux = &of_layers;
-    const Terms terms = spec.objective->loss(step, batch, ctx);
+    const Terms terms = spec.objective->loss(step, on_device(batch, device_), ctx);
     for (const Term& term : terms) sums[i].push_back(weighted(term).sum().item<double>() * term.scale / term.norm);
     if (rows) add_rows(terms, batch, *rows);
   }

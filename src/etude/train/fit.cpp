@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "etude/base/log.h"
+#include "etude/train/device.h"
 #include "etude/train/loop.h"
 #include "etude/train/precision.h"
 #include "etude/train/weights.h"
@@ -22,6 +23,15 @@ const TrainStage& checked(const TrainStage& stage) {
   return stage;
 }
 
+/// Objectives that read texts may have to know what their tokens are.
+void tell_tokenizer(const TrainStage& stage) {
+  if (!stage.tokenizer) return;
+  std::set<Objective*> all;  // passes and evaluations may share one
+  for (const Pass& pass : stage.passes) all.insert(pass.objective.get());
+  for (const EvalSpec& evaluation : stage.evaluations) all.insert(evaluation.objective.get());
+  for (Objective* objective : all) objective->use(*stage.tokenizer);
+}
+
 }  // namespace
 
 Trainer::Trainer(const TrainStage& stage, const Surroundings& around)
@@ -31,10 +41,15 @@ Trainer::Trainer(const TrainStage& stage, const Surroundings& around)
       layout_(stage.replicas, links_ ? links_->size() : 1),
       peers_(layout_, links_) {
   for (const auto& technique : stage.with) contracts_.push_back(technique->contract());
+  tell_tokenizer(stage);
+  device_ = open_device(stage.device);
   sync_may_begin_ = sync_sees_gradients_first();
   if (const Technique* precision = owner(Slot::precision)) format_ = precision->format();
   if (leads()) warn_of_cost(format_);
   if (links_) check_ranks();
+  if (links_ && !device_.is_cpu())
+    throw Error(Code::config, "device '" + stage.device + "' does not reach over ranks", "stage " + stage.name,
+                "train in one process there, or on the CPU over several");
   const auto [first, last] = layout_.hosted(rank());
   if (const std::vector<int> ranks = layout_.ranks_of(first); ranks.size() > 1) {
     group_.emplace(*links_, ranks, stage_.name);
@@ -105,6 +120,7 @@ std::shared_ptr<Net> Trainer::make_net(const NetSpec& spec) {
   if (auto made = frozen_.find(spec.name); made != frozen_.end()) return made->second;
   std::shared_ptr<Net> net = spec.make();
   net->initialise(initial_seed(stage_.seed, spec.name));
+  move_net(*net, device_);
   if (spec.role == "frozen") frozen_[spec.name] = net;
   if (spec.role != "trained")
     for (auto& p : net->parameters()) p.set_requires_grad(false);

@@ -39,6 +39,7 @@
 namespace etude {
 
 class Step;
+class Tokenizer;
 class Evaluation;
 struct Parameter;
 struct RankGroup;
@@ -102,6 +103,8 @@ class Hooks {
 class Objective : public Hooks {
  public:
   virtual Needs needs() const { return {}; }
+  /// The tokenizer of the stage's texts, told before norms() and loss() are called; not called where there is none.
+  virtual void use(const Tokenizer& tokenizer) { (void)tokenizer; }
   /// Events at which on() does something. Default: all.
   virtual std::set<Event> acts() const;
   /// Denominators of one (micro-)batch; the frame adds them up before the forward. Default: {"items", B}.

@@ -178,6 +178,7 @@ class Trainer {
   std::map<std::string, std::shared_ptr<Net>> frozen_;
   std::vector<Contract> contracts_;  ///< of stage_.with
   bool sync_may_begin_ = false;      ///< within a backward: see sync_sees_gradients_first()
+  at::Device device_ = at::kCPU;     ///< of nets, optimizers, stores and what is computed; batches are drawn on the CPU
   Format format_ = Format::float32;  ///< of the owner of Slot::precision
   Store shared_;
   Counters counters_;

@@ -80,7 +80,7 @@ void fill_vocabulary(RecipeOptions& o, const Registry& registry) {
 
 /// Refuses a net that has no place for all ids of the data.
 void require_vocabulary(const Net& net, const std::string& name, const Part& part, int64_t tokens) {
-  const auto* model = dynamic_cast<const LanguageModel*>(&net);
+  const auto* model = dynamic_cast<const TokenNet*>(&net);
   if (!model || model->vocabulary() >= tokens) return;
   const Config* vocab = part.config.find("vocab");
   throw Error(Code::config,
@@ -115,6 +115,7 @@ std::string Recipe::hash() const {
   Config without = resolved;
   without.erase("seed");
   without.erase("about");
+  without.erase("device");  // a run goes on wherever it is taken
   return file::sha256(to_sorted_json(without)).substr(0, 12);
 }
 
@@ -192,6 +193,7 @@ TrainStage make_stage(const Recipe& recipe, const Registry& registry) {
   stage.replicas = static_cast<int>(o.replicas);
   stage.accumulate = static_cast<int>(o.accumulate);
   stage.recompute = o.recompute;
+  stage.device = o.device;
   stage.stop = o.stop;
   stage.log = o.log;
   stage.evaluate = o.evaluate.every;

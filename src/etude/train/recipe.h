@@ -6,6 +6,7 @@
 //   threads = 1
 //   replicas = 8
 //   accumulate = 1
+//   device = "cpu"
 //   precision = "fp32"                       "bf16" is short for [[with]] kind = "bf16"
 //   recompute = false
 //   stop = "400 steps"
@@ -74,6 +75,7 @@ struct CheckpointOptions {
 
 struct RecipeOptions {
   int64_t seed = 0, threads = 1, replicas = 1, accumulate = 1;
+  std::string device = "cpu";
   std::string precision = "fp32";
   bool recompute = false;
   Count stop{400, Unit::steps}, log{10, Unit::steps};
@@ -93,6 +95,7 @@ struct RecipeOptions {
     v("threads", threads, within(1, 1024), "of arithmetic; part of the result");
     v("replicas", replicas, within(1, 4096), "copies of the model that train side by side");
     v("accumulate", accumulate, at_least(1), "micro-batches per batch");
+    v("device", device, any(), "where nets and batches are: cpu, cuda, cuda:1, ...");
     v("precision", precision, one_of({"fp32", "bf16"}),
       "number format of the operands of products; weights, sums, norms and losses are fp32 in both");
     v("recompute", recompute, "less memory for more time: blocks compute their inside again in the backward");

@@ -2,10 +2,12 @@
 
 #include "etude/data/text.h"
 #include "etude/nn/decoder.h"
+#include "etude/nn/encoder.h"
 #include "etude/nn/gpt2.h"
 #include "etude/nn/hugging_face.h"
 #include "etude/train/data_parallel.h"
 #include "etude/train/ema.h"
+#include "etude/train/masked_token.h"
 #include "etude/train/next_token.h"
 #include "etude/train/precision.h"
 
@@ -24,7 +26,7 @@ constexpr const char* kHuggingFace = "net hugging_face";
 NetMaker hugging_face() {
   const auto options = [](const Part& part) { return Registry::read_part<HuggingFaceOptions>(part, kHuggingFace); };
   NetMaker maker = Registry::maker<std::shared_ptr<Net>, HuggingFaceOptions>(
-      kHuggingFace, "Llama, Qwen2, Mistral or GPT-2 with the weights of a folder of Hugging Face's",
+      kHuggingFace, "Llama, Qwen2, Mistral, GPT-2 or BERT with the weights of a folder of Hugging Face's",
       [options](const Part& part) -> std::shared_ptr<Net> { return make_hugging_face(options(part)); });
   maker.complete = [options](const Part& part) {
     Part whole{write_options(complete(options(part)))};
@@ -69,9 +71,14 @@ void register_frame(Registry& registry) {
   registry.net("gpt2", Registry::maker<std::shared_ptr<Net>, Gpt2Options>(
                            "net gpt2", "GPT-2-style decoder under Hugging Face tensor names",
                            [](const Part& part) -> std::shared_ptr<Net> { return make_gpt2(part); }));
+  registry.net("encoder", Registry::maker<std::shared_ptr<Net>, EncoderOptions>(
+                              "net encoder", "BERT-style encoder under Hugging Face tensor names",
+                              [](const Part& part) -> std::shared_ptr<Net> { return make_encoder(part); }));
   registry.net("hugging_face", hugging_face());
   registry.data("text", text());
   registry.objective<NextToken, NextTokenOptions>("next_token", "cross-entropy of the next token");
+  registry.objective<MaskedToken, MaskedTokenOptions>("masked_token",
+                                                      "cross-entropy of tokens that the net sees masked");
   registry.technique<DataParallel, DataParallelOptions>(
       "data_parallel", "synchronous data parallel within a replica: gradients averaged in every step");
   registry.technique<Bf16, Bf16Options>(Bf16::kName, "products of bfloat16, weights in float32: precision = \"bf16\"");

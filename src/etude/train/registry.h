@@ -136,8 +136,8 @@ class Registry {
   std::map<std::string, Simulation> simulations_;
 };
 
-/// The frame's own: nets decoder, gpt2, hugging_face, data text, objective next_token, techniques data_parallel, ema,
-/// bf16.
+/// The frame's own: nets decoder, gpt2, encoder, hugging_face, data text, objectives next_token, masked_token,
+/// techniques data_parallel, ema, bf16.
 void register_frame(Registry& registry);
 /// A method that is built: its folder's name, and its register_<slug>().
 struct BuiltMethod {

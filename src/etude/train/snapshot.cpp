@@ -378,7 +378,7 @@ void Trainer::take_over_tensors(Snapshot& found) {
     if (is_of_others(name)) continue;
     const auto [store, own] = owner_of(name, "store/");
     if (!store) throw Error(Code::checkpoint, "this recipe has no place for tensor '" + name + "'");
-    store->tensors()[own] = value;
+    store->tensors()[own] = value.to(device_);
   }
   for (auto& [name, rows] : found.loaded_segments) {
     const auto [store, own] = owner_of(name, "");
@@ -437,7 +437,8 @@ Artifact Trainer::artifact_of(const std::map<int, std::map<int, Portion>>& parts
     for (const auto& [name, value] : own)
       if (const auto key = behind("store/", name); key && key->starts_with(kVariants)) kept.emplace_back(*key, value);
     add_variants(nets, kept);
-    for (const auto& [name, value] : nets) made.tensors.emplace_back(prefix + name, value.clone());
+    for (const auto& [name, value] : nets)
+      made.tensors.emplace_back(prefix + name, value.to(at::kCPU, /*non_blocking=*/false, /*copy=*/true));
   }
   for (const auto& [name, value] : fit_.values) made.values[name] = value;
   return made;

@@ -97,6 +97,7 @@ struct TrainStage {
   std::vector<InitSpec> init;
   int replicas = 1;
   int accumulate = 1;          ///< micro-batches per batch
+  std::string device = "cpu";  ///< where nets, their state and batches are: see etude/train/device.h
   bool recompute = false;      ///< residual blocks compute their inside again in the backward: Ctx::recompute
   Count stop{100, Unit::steps};
   Count evaluate{0, Unit::steps};  ///< cadence; 0: at the end only

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "etude/train/device.h"
 #include "etude/train/loop.h"
 
 namespace etude {
@@ -106,16 +107,17 @@ void Step::count_norms(const std::vector<Batch>& micro_batches) {
 Terms Step::loss(const Batch& of, Ctx& ctx) {
   ETUDE_CHECK(pass_ != nullptr, "there is no loss outside of a pass");
   if (norms_.empty()) count_norms({of});
+  const Batch here = on_device(of, trainer_.device_);
   Terms of_layers;
   ctx.aux = &of_layers;
-  Terms terms = pass_->objective->loss(*this, of, ctx);
+  Terms terms = pass_->objective->loss(*this, here, ctx);
   ctx.aux = nullptr;
   const double share = samples_ > 0 ? static_cast<double>(of.size()) / static_cast<double>(samples_) : 1.0;
   for (Term& term : of_layers) {
     term.scale *= share;
     terms.push_back(std::move(term));
   }
-  for (const auto& technique : trainer_.stage_.with) technique->terms(*this, of, terms);
+  for (const auto& technique : trainer_.stage_.with) technique->terms(*this, here, terms);
   return terms;
 }
 
