@@ -100,8 +100,8 @@ struct PlacesOfIds {
   }
 };
 
-/// Each row is written once: no zeros before, and no adding up in memory. Threads share the rows by what they cost, and
-/// the columns first, as a single id may be half of a text.
+/// Each row is written once: no zeros before, and no adding up in memory. Threads share the rows by what they cost, so
+/// that each has pages of its own; and the columns where a single id is more than a thread's share of a text.
 Tensor table_gradient(const Rows& gradient_ND, const int64_t* ids, int64_t V) {
   const int64_t N = gradient_ND.count, D = gradient_ND.width;
   Tensor table_VD = at::empty({V, D}, at::TensorOptions().dtype(at::kFloat));
@@ -111,7 +111,10 @@ Tensor table_gradient(const Rows& gradient_ND, const int64_t* ids, int64_t V) {
   constexpr int64_t kLeastColumns = 64;
   const int64_t worth = 1 + (N + V) * D / kNumbersPerThread;
   const int64_t threads = std::min<int64_t>(at::get_num_threads(), worth);
-  const int64_t column_parts = std::clamp<int64_t>(D / kLeastColumns, 1, threads);
+  int64_t most = 0;
+  for (size_t v = 0; v < static_cast<size_t>(V); ++v) most = std::max(most, of.first[v + 1] - of.first[v]);
+  const bool one_weighs = most * threads > N + V;
+  const int64_t column_parts = one_weighs ? std::clamp<int64_t>(D / kLeastColumns, 1, threads) : 1;
   const int64_t columns = (D + column_parts - 1) / column_parts;
   const int64_t row_parts = (threads + column_parts - 1) / column_parts;
   // Rows before v cost v + their places; the first row of a part is where that reaches its share.
