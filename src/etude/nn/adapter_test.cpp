@@ -189,6 +189,11 @@ TEST(Adapter, IsWrittenAndReadBack) {
             "the net has no adapter");
 }
 
+/// Of the largest logit: transformers' own float32 logits are up to 1.2e-5 off those of float64, where that is 5.
+double share_of_largest(const Tensor& logits_BTV, const Tensor& expected_BTV) {
+  return distance(logits_BTV, expected_BTV) / expected_BTV.abs().max().item<double>();
+}
+
 class PeftFixtures : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(PeftFixtures, LogitsAreThoseOfTransformers) {
@@ -198,11 +203,11 @@ TEST_P(PeftFixtures, LogitsAreThoseOfTransformers) {
   const auto expected = open_tensors(fixtures + "peft/expected/" + GetParam() + ".safetensors");
   const auto plain = std::dynamic_pointer_cast<LanguageModel>(make_hugging_face(options));
   plain->initialise(0);
-  EXPECT_LT(distance(logits_of(*plain, expected->get("ids_BT")), expected->get("without_BTV")), 1e-5);
+  EXPECT_LT(share_of_largest(logits_of(*plain, expected->get("ids_BT")), expected->get("without_BTV")), 1e-5);
   options.adapter.path = fixtures + "peft/" + GetParam();
   const auto net = std::dynamic_pointer_cast<LanguageModel>(make_hugging_face(options));
   net->initialise(0);
-  EXPECT_LT(distance(logits_of(*net, expected->get("ids_BT")), expected->get("logits_BTV")), 1e-5);
+  EXPECT_LT(share_of_largest(logits_of(*net, expected->get("ids_BT")), expected->get("logits_BTV")), 1e-5);
 
   // Written again, the weights are the same tensors under the same names.
   const TestFolder folder;
