@@ -9,6 +9,7 @@
 #include "etude/base/log.h"
 #include "etude/base/torch_pch.h"
 #include "etude/tensor/allocator.h"
+#include "etude/tensor/processor.h"
 
 namespace etude::cli {
 namespace {
@@ -195,6 +196,7 @@ int main(int argc, char** argv) {
   using etude::Code, etude::Error, etude::cli::tell;
   etude::guard_standard_streams();
   try {
+    etude::obey_isa_switch();
     etude::install_allocator();
     const int status = etude::cli::run(argc, argv);
     etude::cli::finish_output();
