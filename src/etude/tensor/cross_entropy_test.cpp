@@ -128,13 +128,13 @@ TEST(LinearCrossEntropy, TakesAnyLeadingDimensions) {
 }
 
 TEST(LinearCrossEntropy, BearsLogitsThatAreFarApart) {
-  // Logits rise by 1 from word to word, or fall: whole numbers, exact in bfloat16.
+  // Logits rise by 64 from panel to panel of words, or fall: whole numbers, exact in bfloat16.
   for (const Format format : {Format::float32, Format::bfloat16})
     for (const double slope : {1.0, -1.0}) {
-      HeadCase c = head_case(70, 256, 2, format, 0, 9);
+      HeadCase c = head_case(70, 1024, 2, format, 0, 9);
       c.x_ND = at::ones({70, 2}, storage_of(format));
       c.x_ND.select(1, 1).mul_(0.5);
-      c.weight_VD = at::stack({at::arange(256) * slope, at::arange(256) % 3}, 1).to(at::kFloat);
+      c.weight_VD = at::stack({at::arange(1024).div(4, "floor") * slope, at::arange(1024) % 3}, 1).to(at::kFloat);
       c.upstream_N = normal_rows({70}, at::kFloat, 9, "upstream");
       const HeadResult got = head_result(c);
       EXPECT_TRUE(got.item_N.isfinite().all().item<bool>());
