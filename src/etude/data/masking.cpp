@@ -53,10 +53,10 @@ TokenRoles roles_of(const Tokenizer& tokenizer) {
 }
 
 Tensor may_be_masked(const Tensor& ids_BT, const Tensor& length_B, const Tensor& special) {
-  Tensor may_BT = special.defined() && special.numel() > 0 ? at::isin(ids_BT, special).logical_not()
+  Tensor may_BT = special.defined() && special.numel() > 0 ? at::isin(ids_BT, special).bitwise_not()
                                                            : at::ones_like(ids_BT, at::kBool);
   if (length_B.defined())
-    may_BT = may_BT.logical_and(at::arange(ids_BT.size(1), length_B.options()).lt(length_B.unsqueeze(1)));
+    may_BT = may_BT.bitwise_and(at::arange(ids_BT.size(1), length_B.options()).lt(length_B.unsqueeze(1)));
   return may_BT;
 }
 
@@ -78,7 +78,7 @@ MaskedRows mask_rows(const Tensor& ids_BT, const Tensor& length_B, const Tensor&
   const Tensor place_T = at::arange(T, ids_BT.options());
 
   // The tokens with the smallest words are chosen; those that may not be come after all others.
-  const Tensor turn_BT = words_B3T.select(1, 0) * kMostPlaces + place_T + may_BT.logical_not() * (int64_t{1} << 60);
+  const Tensor turn_BT = words_B3T.select(1, 0) * kMostPlaces + place_T + may_BT.bitwise_not() * (int64_t{1} << 60);
   const Tensor place_BK = std::get<1>(turn_BT.topk(K, 1, /*largest=*/false, /*sorted=*/true));
   const Tensor chosen_BK = place_T.narrow(0, 0, K).lt(masked_counts(may_BT, masking.share).unsqueeze(1));
 
@@ -90,11 +90,11 @@ MaskedRows mask_rows(const Tensor& ids_BT, const Tensor& length_B, const Tensor&
   const Tensor drawn_BK =
       words_B3T.select(1, 2).gather(1, place_BK).mul(masking.ordinary_O.size(0)).bitwise_right_shift(32);
   const Tensor before_BK = ids_BT.gather(1, place_BK);
-  const Tensor random_BK = masking.ordinary_O.index_select(0, drawn_BK.flatten()).view_as(drawn_BK);
-  const Tensor other_BK = at::where(below(fate_BK, masking.masked + masking.random), random_BK, before_BK);
-  const Tensor after_BK = other_BK.masked_fill(below(fate_BK, masking.masked), masking.mask_id);
-  return {ids_BT.scatter(1, place_BK, at::where(chosen_BK, after_BK, before_BK)), place_BK,
-          before_BK.masked_fill(chosen_BK.logical_not(), -1)};
+  const Tensor random_BK = masking.ordinary_O.index({drawn_BK});
+  const Tensor changed_BK = chosen_BK.bitwise_and(below(fate_BK, masking.masked + masking.random));
+  const Tensor hidden_BK = chosen_BK.bitwise_and(below(fate_BK, masking.masked));
+  const Tensor after_BK = (before_BK + changed_BK * (random_BK - before_BK)).masked_fill(hidden_BK, masking.mask_id);
+  return {ids_BT.scatter(1, place_BK, after_BK), place_BK, before_BK.masked_fill(chosen_BK.bitwise_not(), -1)};
 }
 
 }  // namespace etude

@@ -12,6 +12,7 @@
 #include "etude/tensor/activation.h"
 #include "etude/tensor/attention.h"
 #include "etude/tensor/cross_entropy.h"
+#include "etude/tensor/embedding.h"
 #include "etude/tensor/fill.h"
 #include "etude/tensor/linear.h"
 
@@ -175,9 +176,9 @@ Tensor Encoder::embed(const EncoderRows& rows, Ctx& ctx) {
     require_below(rows.position_BT, options_.length, "position_BT",
                   "raise length of the net, or count positions from the beginning of a row");
   if (rows.type_BT.defined()) require_below(rows.type_BT, options_.types, "type_BT", "raise types of the net");
-  const Tensor position = rows.position_BT.defined() ? at::embedding(position_->weight, rows.position_BT)
-                                                     : position_->weight.narrow(0, 0, T);
-  const Tensor type = rows.type_BT.defined() ? at::embedding(type_->weight, rows.type_BT) : type_->weight.select(0, 0);
+  const Tensor position =
+      rows.position_BT.defined() ? embed_ids(position_->weight, rows.position_BT) : position_->weight.narrow(0, 0, T);
+  const Tensor type = rows.type_BT.defined() ? embed_ids(type_->weight, rows.type_BT) : type_->weight.select(0, 0);
   const Tensor sum_BTD = word_->forward(rows.ids_BT, ctx) + (position + type);
   const Tensor x_BTD =
       dropout(norm_of_stream(*embedding_norm_, sum_BTD, ctx), options_.dropout, ctx, "bert.embeddings");

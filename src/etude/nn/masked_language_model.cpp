@@ -2,6 +2,8 @@
 
 #include "etude/nn/masked_language_model.h"
 
+#include "etude/tensor/embedding.h"
+
 namespace etude {
 
 EncoderRows encoder_rows(const Batch& batch) {
@@ -16,7 +18,7 @@ EncoderRows encoder_rows(const Batch& batch) {
 Tensor at_places(const Tensor& x_BTD, const Tensor& place_BK) {
   const int64_t B = x_BTD.size(0), T = x_BTD.size(1), D = x_BTD.size(2);
   const Tensor row_B1 = at::arange(B, place_BK.options()).unsqueeze(1) * T;
-  return x_BTD.reshape({B * T, D}).index_select(0, (place_BK + row_B1).flatten()).view({B, place_BK.size(1), D});
+  return embed_ids(x_BTD.reshape({B * T, D}), place_BK + row_B1);
 }
 
 Tensor MaskedLanguageModel::place_losses(const EncoderRows& rows, const Tensor& place_BK, const Tensor& labels_BK,

@@ -51,7 +51,9 @@ void adam_update(const std::vector<Tensor>& value, const std::vector<Tensor>& gr
   }
   took_path(name, "aten: device, type or layout");
   for (size_t i = 0; i < value.size(); ++i) {
-    adam_update_plain(value[i], gradient[i], mean[i], square[i], step[i].item<double>(), with);
+    // Where there are no values, any number of the update is as good as its own.
+    const double t = step[i].is_meta() ? 1 : step[i].item<double>();
+    adam_update_plain(value[i], gradient[i], mean[i], square[i], t, with);
   }
 }
 
