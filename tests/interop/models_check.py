@@ -2,7 +2,8 @@
 """What transformers makes of folders that `etude export` wrote.
 
     models_check.py same FOLDER SOURCE             an untrained export: every tensor of SOURCE, byte for byte
-    models_check.py loads FOLDER                   AutoModelForCausalLM finds every tensor, and none too many
+    models_check.py loads FOLDER                   its architecture finds every tensor, and none too many
+    models_check.py fills FOLDER TEXT              where the last character of TEXT is masked, it is the likeliest
     models_check.py greedy FOLDER PROMPT TEXT N    the N likeliest bytes after PROMPT are TEXT
     models_check.py bytes FOLDER                   its tokenizer gives bytes as ids, and 256 for a document's end
 """
@@ -34,11 +35,12 @@ def same(folder, source):
 
 
 def loaded(folder):
-    model, report = transformers.AutoModelForCausalLM.from_pretrained(
-        folder, output_loading_info=True, dtype=torch.float32)
+    stored = json.loads(pathlib.Path(folder, "config.json").read_text())
+    masked = stored["architectures"] == ["BertForMaskedLM"]
+    family = transformers.AutoModelForMaskedLM if masked else transformers.AutoModelForCausalLM
+    model, report = family.from_pretrained(folder, output_loading_info=True, dtype=torch.float32)
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         assert not report.get(kind), (kind, report[kind])
-    stored = json.loads(pathlib.Path(folder, "config.json").read_text())
     assert stored["architectures"] == [type(model).__name__], stored["architectures"]
     return model.eval()
 
@@ -56,6 +58,17 @@ def greedy(folder, prompt, text, count):
     assert got == text, (got, text)
 
 
+def fills(folder, text):
+    """Of bytes, with the last id of the vocabulary for the mask."""
+    model = loaded(folder)
+    ids = torch.tensor([list(text.encode())])
+    hidden = ids.clone()
+    hidden[0, -1] = model.config.vocab_size - 1
+    with torch.no_grad():
+        best = model(hidden).logits[0, -1].argmax()
+    assert best == ids[0, -1], (chr(best), text)
+
+
 def byte_ids(folder):
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     for text in ("In the beginning", "  zwei  Leerzeichen\n\tund Umlaute: ÄÖÜß", "🍎 à la carte", "".join(map(chr, range(1, 128)))):
@@ -67,4 +80,4 @@ def byte_ids(folder):
 
 if __name__ == "__main__":
     command, *arguments = sys.argv[1:]
-    {"same": same, "loads": loaded, "greedy": greedy, "bytes": byte_ids}[command](*arguments)
+    {"same": same, "loads": loaded, "greedy": greedy, "fills": fills, "bytes": byte_ids}[command](*arguments)
