@@ -2,6 +2,7 @@
 
 #include "etude/nn/masked_language_model.h"
 
+#include "etude/base/error.h"
 #include "etude/tensor/embedding.h"
 
 namespace etude {
@@ -11,8 +12,9 @@ EncoderRows encoder_rows(const Batch& batch) {
     const auto found = batch.x.find(name);
     return found == batch.x.end() ? Tensor() : found->second;
   };
-  return {batch.at("ids_BT"), optional("length_B"), optional("type_BT"), optional("position_BT"),
-          optional("segment_BT")};
+  const Tensor ids_BT = optional("ids_BT");
+  ETUDE_CHECK(ids_BT.defined(), "an encoder reads ids_BT");
+  return {ids_BT, optional("length_B"), optional("type_BT"), optional("position_BT"), optional("segment_BT")};
 }
 
 Tensor at_places(const Tensor& x_BTD, const Tensor& place_BK) {
