@@ -7,6 +7,8 @@
 
 #include "etude/base/testing.h"
 #include "etude/nn/testing.h"
+#include "etude/tensor/paths.h"
+#include "etude/tensor/processor.h"
 
 namespace etude::encoder_test {
 namespace {
@@ -185,6 +187,33 @@ TEST(Encoder, RowsThatDoNotFitAreRefused) {
   EncoderOptions odd = tiny_encoder();
   odd.heads = 4;
   expect_error([&] { Encoder made(odd); }, Code::config, "heads = 4 does not divide dim = 6", "net encoder");
+}
+
+TEST(Encoder, TakesTheOwnKernelsAndGivesTheSameBitsWhenItRecomputes) {
+  if (isa() < Isa::avx512) GTEST_SKIP() << "this processor has no kernels for all of it";
+  EncoderOptions o;
+  o.vocab = 8192, o.dim = 256, o.layers = 1, o.heads = 4, o.length = 128;
+  const auto net = std::make_shared<Encoder>(o);
+  net->initialise(1);
+  const Tensor place_BK = at::arange(19).expand({4, 19});
+  const EncoderRows rows{.ids_BT = drawn({4, 128}, 8192, 2), .length_B = at::tensor({128, 100, 128, 7}, at::kLong)};
+  const Tensor labels_BK = drawn({4, 19}, 8192, 3);
+  for (const Format format : {Format::float32, Format::bfloat16}) {
+    std::vector<std::vector<Tensor>> gradients;
+    for (const bool again : {false, true}) {
+      Ctx ctx{.train = true, .id_B = at::arange(4), .format = format, .recompute = again};
+      watch_paths(true);
+      const Tensor loss = net->place_losses(rows, place_BK, labels_BK, ctx).mean();
+      gradients.push_back(torch::autograd::grad({loss}, net->parameters()));
+      const auto taken = paths_taken();
+      watch_paths(false);
+      EXPECT_NEAR(loss.item<double>(), std::log(8192.0), 0.3);
+      for (const char* op : {"attention", "linear", "cross_entropy"}) EXPECT_TRUE(taken.count(op)) << op;
+      for (const auto& [op, ways] : taken)
+        for (const auto& [way, calls] : ways) EXPECT_TRUE(way.starts_with("own")) << op << ": " << way;
+    }
+    for (size_t i = 0; i < gradients[0].size(); ++i) EXPECT_TRUE(at::equal(gradients[0][i], gradients[1][i])) << i;
+  }
 }
 
 TEST(Encoder, InitialValuesTagsAndProducts) {
