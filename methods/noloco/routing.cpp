@@ -25,18 +25,29 @@ class LastStage : public LanguageModel {
   LastStage(LanguageModel& whole, Staged& cut, const PipelineStage& stage, const Parcel& given)
       : whole_(whole), cut_(cut), stage_(stage), given_(given) {}
   Tensor logits(const Tensor& ids_BT, const Tensor&, const Tensor&, Ctx& ctx) override {
-    if (!ids_BT.is_same(given_.batch.at("ids_BT")))
-      throw Error(Code::config, "the objective gives the net other rows than those of its batch", "technique pipeline",
-                  "earlier stages have read the batch only: train with another objective, or without the pipeline");
-    read_ = true;
+    read(ids_BT);
     return cut_.run_stage(stage_, given_.batch, given_.x, ctx);
+  }
+  Tensor token_losses(const Tensor& ids_BT, const Tensor& position_BT, const Tensor& segment_BT,
+                      const Tensor& labels_BT, Ctx& ctx) override {
+    read(ids_BT);
+    const Tensor losses_BT = cut_.stage_losses(stage_, given_.batch, given_.x, labels_BT, ctx);
+    return losses_BT.defined() ? losses_BT
+                               : LanguageModel::token_losses(ids_BT, position_BT, segment_BT, labels_BT, ctx);
   }
   int64_t vocabulary() const override { return whole_.vocabulary(); }
   int64_t longest() const override { return whole_.longest(); }
   void initialise(uint64_t) override {}
-  bool read() const { return read_; }
+  bool was_read() const { return read_; }
 
  private:
+  void read(const Tensor& ids_BT) {
+    if (!ids_BT.is_same(given_.batch.at("ids_BT")))
+      throw Error(Code::config, "the objective gives the net other rows than those of its batch", "technique pipeline",
+                  "earlier stages have read the batch only: train with another objective, or without the pipeline");
+    read_ = true;
+  }
+
   LanguageModel& whole_;
   Staged& cut_;
   PipelineStage stage_;
@@ -119,7 +130,7 @@ class GPipe {
     const Visit visit = arrive(here, S_ - 1, k);
     const auto stage = std::make_shared<LastStage>(here.whole, here.cut, PipelineStage{S_ - 1, S_}, visit.given);
     const Tensor loss = here.step.loss_of_part(visit.given.batch, visit.given.of_whole, o_.net, stage, here.values);
-    if (!stage->read())
+    if (!stage->was_read())
       throw Error(Code::config, "the objective of pass '" + here.step.pass() + "' does not read net '" + o_.net + "'",
                   "technique pipeline", "set net to the one that is trained");
     send_back(here, S_ - 1, k, visit, loss, {});

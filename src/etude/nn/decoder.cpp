@@ -130,11 +130,13 @@ Tensor Decoder::logits(const Tensor& ids_BT, const Tensor& position_BT, const Te
 
 Tensor Decoder::token_losses(const Tensor& ids_BT, const Tensor& position_BT, const Tensor& segment_BT,
                              const Tensor& labels_BT, Ctx& ctx) {
-  if (lm_head_ && !lm_head_->plain(ctx))
-    return LanguageModel::token_losses(ids_BT, position_BT, segment_BT, labels_BT, ctx);
-  const Tensor x_BTD = hidden(ids_BT, position_BT, segment_BT, ctx);
+  if (!head_is_plain(ctx)) return LanguageModel::token_losses(ids_BT, position_BT, segment_BT, labels_BT, ctx);
+  return head_losses(hidden(ids_BT, position_BT, segment_BT, ctx), labels_BT, ctx);
+}
+
+Tensor Decoder::head_losses(const Tensor& x_BTD, const Tensor& labels_BT, Ctx& ctx) {
   const Tensor& weight_VD = lm_head_ ? lm_head_->weight : embed_tokens_->weight;
-  return linear_cross_entropy(x_BTD, weight_VD, labels_BT, {.format = ctx.format}).to(at::kFloat);
+  return at_least_float32(linear_cross_entropy(x_BTD, weight_VD, labels_BT, {.format = ctx.format}));
 }
 
 Tensor Decoder::next_logits(const Tensor& ids_BT, const Tensor& position_BT, Ctx& ctx) {
@@ -151,14 +153,24 @@ void Decoder::check_stages(int64_t count) const {
                 "net decoder, tied", "set tied = false");
 }
 
-Tensor Decoder::run_stage(const PipelineStage& stage, const Batch& batch, const Tensor& x_BTD, Ctx& ctx) {
+Tensor Decoder::inside(const PipelineStage& stage, const Batch& batch, const Tensor& x_BTD, Ctx& ctx) {
   const auto find = [&](const char* name) {
     const auto found = batch.x.find(name);
     return found == batch.x.end() ? Tensor() : found->second;
   };
   const Rows rows{find("ids_BT"), find("position_BT"), find("segment_BT")};
-  const Tensor y_BTD = run_layers(stage, rows, stage.first() ? embed(rows, ctx) : x_BTD, ctx);
+  return run_layers(stage, rows, stage.first() ? embed(rows, ctx) : x_BTD, ctx);
+}
+
+Tensor Decoder::run_stage(const PipelineStage& stage, const Batch& batch, const Tensor& x_BTD, Ctx& ctx) {
+  const Tensor y_BTD = inside(stage, batch, x_BTD, ctx);
   return stage.last() ? head(y_BTD, ctx) : y_BTD;
+}
+
+Tensor Decoder::stage_losses(const PipelineStage& stage, const Batch& batch, const Tensor& x_BTD,
+                             const Tensor& labels_BT, Ctx& ctx) {
+  ETUDE_CHECK(stage.last(), "labels cost something after the last stage");
+  return head_is_plain(ctx) ? head_losses(inside(stage, batch, x_BTD, ctx), labels_BT, ctx) : Tensor();
 }
 
 std::vector<std::string> Decoder::stage_parameters(const PipelineStage& stage) const {

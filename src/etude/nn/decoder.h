@@ -76,6 +76,8 @@ class Decoder : public LanguageModel, public Staged {
   void check_stages(int64_t count) const override;
   /// Reads ids_BT, and position_BT and segment_BT if they are there. All stages but the last give [B, T, D].
   Tensor run_stage(const PipelineStage& stage, const Batch& batch, const Tensor& x_BTD, Ctx& ctx) override;
+  Tensor stage_losses(const PipelineStage& stage, const Batch& batch, const Tensor& x_BTD, const Tensor& labels_BT,
+                      Ctx& ctx) override;
   std::vector<std::string> stage_parameters(const PipelineStage& stage) const override;
 
   int64_t vocabulary() const override { return options_.vocab; }
@@ -102,7 +104,12 @@ class Decoder : public LanguageModel, public Staged {
   Tensor embed(const Rows& rows, Ctx& ctx);
   /// The layers of a stage, and the final norm after the last of all.
   Tensor run_layers(const PipelineStage& stage, const Rows& rows, Tensor x_BTD, Ctx& ctx);
+  /// The stage without the head.
+  Tensor inside(const PipelineStage& stage, const Batch& batch, const Tensor& x_BTD, Ctx& ctx);
   Tensor head(const Tensor& x_BTD, Ctx& ctx);
+  bool head_is_plain(const Ctx& ctx) const { return !lm_head_ || lm_head_->plain(ctx); }
+  /// Without the logits. Required: head_is_plain().
+  Tensor head_losses(const Tensor& x_BTD, const Tensor& labels_BT, Ctx& ctx);
   /// Layers first .. last-1 of a stage.
   std::pair<int64_t, int64_t> layers_of(const PipelineStage& stage) const;
 

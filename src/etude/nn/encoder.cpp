@@ -203,8 +203,8 @@ Tensor Encoder::head(const Tensor& x_ND, Ctx& ctx) {
 }
 
 Tensor Encoder::head_losses(const Tensor& x_ND, const Tensor& labels_N, Ctx& ctx) {
-  return linear_cross_entropy(transform(x_ND, ctx), word_->weight, labels_N, {.format = ctx.format, .bias_V = bias_V_})
-      .to(at::kFloat);
+  return at_least_float32(
+      linear_cross_entropy(transform(x_ND, ctx), word_->weight, labels_N, {.format = ctx.format, .bias_V = bias_V_}));
 }
 
 double Encoder::head_flops() const {

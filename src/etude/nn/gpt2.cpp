@@ -137,7 +137,7 @@ Tensor Gpt2::token_losses(const Tensor& ids_BT, const Tensor& position_BT, const
     return LanguageModel::token_losses(ids_BT, position_BT, segment_BT, labels_BT, ctx);
   const Tensor x_BTD = hidden(ids_BT, position_BT, segment_BT, ctx);
   const Tensor& weight_VD = lm_head_ ? lm_head_->weight : wte_->weight;
-  return linear_cross_entropy(x_BTD, weight_VD, labels_BT, {.format = ctx.format}).to(at::kFloat);
+  return at_least_float32(linear_cross_entropy(x_BTD, weight_VD, labels_BT, {.format = ctx.format}));
 }
 
 Tensor Gpt2::next_logits(const Tensor& ids_BT, const Tensor& position_BT, Ctx& ctx) {

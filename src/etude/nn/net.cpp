@@ -2,6 +2,7 @@
 
 #include "etude/nn/net.h"
 
+#include "etude/tensor/cross_entropy.h"
 #include "etude/tensor/embedding.h"
 
 namespace etude {
@@ -13,7 +14,7 @@ Tensor LanguageModel::token_losses(const Tensor& ids_BT, const Tensor& position_
                     ") must hold all labels: set the net's vocab to the tokenizer's",
                 /*except=*/-1);
   const Tensor logits_BTV = logits(ids_BT, position_BT, segment_BT, ctx);
-  const Tensor logits_NV = logits_BTV.reshape({-1, logits_BTV.size(-1)}).to(at::kFloat);
+  const Tensor logits_NV = at_least_float32(logits_BTV.reshape({-1, logits_BTV.size(-1)}));
   return at::cross_entropy_loss(logits_NV, labels_BT.reshape({-1}), {}, at::Reduction::None, /*ignore_index=*/-1)
       .view_as(labels_BT);
 }

@@ -28,6 +28,12 @@ class Staged {
   /// from this the last one gives what the net gives. x has the samples in its first dimension. Required:
   /// check_stages(stage.count).
   virtual Tensor run_stage(const PipelineStage& stage, const Batch& batch, const Tensor& x, Ctx& ctx) = 0;
+  /// The last stage and what each label costs, by the operators that LanguageModel::token_losses() takes. Undefined
+  /// where these begin with logits: then run_stage() gives them.
+  virtual Tensor stage_losses(const PipelineStage&, const Batch&, const Tensor& x, const Tensor& labels_BT, Ctx&) {
+    (void)x, (void)labels_BT;
+    return {};
+  }
   /// Names of the parameters that a stage uses. Every parameter belongs to one stage.
   virtual std::vector<std::string> stage_parameters(const PipelineStage& stage) const = 0;
 };

@@ -33,4 +33,7 @@ struct CrossEntropyOptions {
 Tensor linear_cross_entropy(const Tensor& x_ND, const Tensor& weight_VD, const Tensor& labels_N,
                             const CrossEntropyOptions& options = {});
 
+/// Narrow floating types as float32; float64 stays.
+inline Tensor at_least_float32(const Tensor& x) { return x.to(at::promote_types(x.scalar_type(), at::kFloat)); }
+
 }  // namespace etude
