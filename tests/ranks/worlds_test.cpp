@@ -9,7 +9,8 @@ namespace etude::ranks {
 namespace {
 
 /// Four replicas of a small decoder on a text of 53 rows, 12 steps, an outer step after every fourth, all steps saved.
-Recipe small(const std::string& folder, const std::string& with, int replicas = 4, const std::string& more = "") {
+Recipe small(const std::string& folder, const std::string& with, int replicas = 4, const std::string& more = "",
+             const std::vector<std::string>& overrides = {}) {
   std::string text;
   for (int i = 0; text.size() < 53 * 8 * 5 / 4; ++i) text += "line " + std::to_string(i * i * 37 % 1001) + " of it\n";
   std::ofstream(folder + "/text.txt", std::ios::binary) << text;
@@ -31,8 +32,11 @@ clip = 1.0
 [[pass]]
 objective = { kind = "next_token" }
 )toml" + with + more;
-  return read_recipe(recipe, "small.toml", {}, "", {}, full_registry());
+  return read_recipe(recipe, "small.toml", {}, "", overrides, full_registry());
 }
+
+/// So many that none has done all of them before it hears that another wishes to leave.
+const std::vector<std::string> kManySteps = {"stop = \"96 steps\""};
 
 std::string technique(const std::string& lines) { return "[[with]]\n" + lines; }
 
@@ -98,7 +102,7 @@ TEST_F(Worlds, RanksThatShareAReplicaAgreeToRounding) {
 
 /// Begun on 4 ranks, gone on with 2, 1 and 3: a prime number of rows, micro-batches, more than an epoch.
 TEST_F(Worlds, TheNumberOfRanksMayChange) {
-  const Recipe recipe = small(folder_.at(""), kMeetings.front().second);
+  const Recipe recipe = small(folder_.at(""), kMeetings.front().second, 4, "", kManySteps);
   const Checkpoints straight = fitted(1, recipe, "straight");
   int64_t done = 0;
   for (const int ranks : {4, 2, 1, 3}) {
@@ -111,7 +115,7 @@ TEST_F(Worlds, TheNumberOfRanksMayChange) {
     done = reached;
   }
   fit_over(2, recipe, registry_, folder_.at("elastic"));
-  for (const int64_t step : {1, 4, 8, 12})
+  for (const int64_t step : {1, 4, 8, 12, 95, 96})
     EXPECT_EQ(distance(straight.load(step), Checkpoints(folder_.at("elastic")).load(step)), 0) << step;
 }
 
@@ -130,7 +134,7 @@ TEST_F(Worlds, ASharedReplicaGoesOnWithOtherRanks) {
 }
 
 TEST_F(Worlds, AllLeaveBeforeTheSameStep) {
-  const Recipe recipe = small(folder_.at(""), kMeetings.front().second);
+  const Recipe recipe = small(folder_.at(""), kMeetings.front().second, 4, "", kManySteps);
   const std::vector<Fit> fits = fit_over(4, recipe, registry_, folder_.at("left"), [&](int rank, Surroundings& around) {
     if (rank == 2) around.interrupted = [calls = 0]() mutable { return ++calls == 5; };
   });
