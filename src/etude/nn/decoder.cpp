@@ -82,14 +82,7 @@ Decoder::Decoder(const DecoderOptions& options)
 }
 
 Tensor Decoder::embed(const Rows& rows, Ctx& ctx) {
-  ETUDE_CHECK(rows.ids_BT.defined() && rows.ids_BT.dim() == 2, "ids_BT has two dimensions");
-  const int64_t T = rows.ids_BT.size(1);
-  if (T > options_.length) {
-    throw Error(Code::data,
-                "a row of " + std::to_string(T) + " tokens is longer than the net's length of " +
-                    std::to_string(options_.length),
-                "ids_BT", "raise length of the net or cut shorter rows");
-  }
+  row_length(rows.ids_BT, options_.length);
   return dropout(embed_tokens_->forward(rows.ids_BT, ctx), options_.dropout, ctx, "model.embed_tokens");
 }
 

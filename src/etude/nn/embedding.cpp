@@ -2,7 +2,20 @@
 
 #include "etude/nn/embedding.h"
 
+#include "etude/base/error.h"
+
 namespace etude {
+
+int64_t row_length(const Tensor& ids_BT, int64_t longest) {
+  ETUDE_CHECK(ids_BT.defined() && ids_BT.dim() == 2, "ids_BT has two dimensions");
+  const int64_t T = ids_BT.size(1);
+  if (T > longest)
+    throw Error(
+        Code::data,
+        "a row of " + std::to_string(T) + " tokens is longer than the net's length of " + std::to_string(longest),
+        "ids_BT", "raise length of the net or cut shorter rows");
+  return T;
+}
 
 Embedding::Embedding(std::string name, int64_t vocabulary, int64_t dim)
     : weight(register_parameter("weight", torch::zeros({vocabulary, dim}))),

@@ -10,6 +10,9 @@
 
 namespace etude {
 
+/// T of ids_BT. Errors: Code::data for rows longer than `longest`, the positions that a net was made for.
+int64_t row_length(const Tensor& ids_BT, int64_t longest);
+
 /// Rows of a table by id. Parameter: weight [V, D].
 class Embedding : public torch::nn::Module {
  public:

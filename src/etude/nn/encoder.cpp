@@ -164,14 +164,7 @@ Encoder::Encoder(const EncoderOptions& options) : options_((check(options), opti
 }
 
 Tensor Encoder::embed(const EncoderRows& rows, Ctx& ctx) {
-  ETUDE_CHECK(rows.ids_BT.defined() && rows.ids_BT.dim() == 2, "ids_BT has two dimensions");
-  const int64_t T = rows.ids_BT.size(1);
-  if (T > options_.length) {
-    throw Error(Code::data,
-                "a row of " + std::to_string(T) + " tokens is longer than the net's length of " +
-                    std::to_string(options_.length),
-                "ids_BT", "raise length of the net or cut shorter rows");
-  }
+  const int64_t T = row_length(rows.ids_BT, options_.length);
   if (rows.position_BT.defined())
     require_below(rows.position_BT, options_.length, "position_BT",
                   "raise length of the net, or count positions from the beginning of a row");

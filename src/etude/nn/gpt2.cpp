@@ -98,14 +98,7 @@ Gpt2::Gpt2(const Gpt2Options& options) : options_((check(options), options)) {
 }
 
 Tensor Gpt2::embed(const Tensor& ids_BT, const Tensor& position_BT, Ctx& ctx) {
-  ETUDE_CHECK(ids_BT.defined() && ids_BT.dim() == 2, "ids_BT has two dimensions");
-  const int64_t T = ids_BT.size(1);
-  if (T > options_.length) {
-    throw Error(Code::data,
-                "a row of " + std::to_string(T) + " tokens is longer than the net's length of " +
-                    std::to_string(options_.length),
-                "ids_BT", "raise length of the net or cut shorter rows");
-  }
+  const int64_t T = row_length(ids_BT, options_.length);
   if (position_BT.defined()) {
     require_below(position_BT, options_.length, "position_BT",
                   "raise length of the net, or count positions from the beginning of a row");

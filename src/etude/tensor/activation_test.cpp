@@ -5,6 +5,7 @@
 namespace etude {
 namespace {
 
+using test::activation_of;
 using test::allowed;
 using test::in_layout;
 using test::normal_rows;
@@ -14,22 +15,6 @@ const std::vector<Activation> kActivations{Activation::none, Activation::relu, A
                                            Activation::silu};
 const std::vector<std::vector<int64_t>> kActivationShapes{{1, 1},     {3, 5, 17}, {64, 64}, {0, 8},
                                                           {2, 0, 16}, {33, 1000}, {7}};
-
-Tensor activation_of(Activation activation, const Tensor& x) {
-  switch (activation) {
-    case Activation::relu:
-      return at::relu(x);
-    case Activation::gelu:
-      return at::gelu(x);
-    case Activation::gelu_tanh:
-      return at::gelu(x, "tanh");
-    case Activation::silu:
-      return at::silu(x);
-    case Activation::none:
-      break;
-  }
-  return x * 1;
-}
 
 /// A value and the gradient of x for a gradient of the value.
 std::pair<Tensor, Tensor> activation_oracle(Activation activation, const Tensor& x, const Tensor& gradient) {

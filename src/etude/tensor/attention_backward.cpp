@@ -24,11 +24,11 @@ class KeyHead {
 
   explicit KeyHead(const AttentionProblem& p) : p_(p), depth_(sizeof(T) == 2 ? (p.E + 1) / 2 * 2 : p.E) {
     steps_S_ = (p.S + kKeyStep - 1) / kKeyStep * kKeyStep;
-    keys_ = attention_scratch<T, 0>(steps_S_ * depth_);
-    values_ = attention_scratch<T, 10>(steps_S_ * depth_);
-    transposed_ = attention_scratch<T, 1>((p.S + kKeyBlock - 1) / kKeyBlock * p.E * kStride);
-    key_gradient_ = attention_scratch<float, 11>(steps_S_ * p.E);
-    value_gradient_ = attention_scratch<float, 12>(steps_S_ * p.E);
+    keys_ = thread_scratch<T, AttentionScratch::keys>(steps_S_ * depth_);
+    values_ = thread_scratch<T, AttentionScratch::value_rows>(steps_S_ * depth_);
+    transposed_ = thread_scratch<T, AttentionScratch::values>((p.S + kKeyBlock - 1) / kKeyBlock * p.E * kStride);
+    key_gradient_ = thread_scratch<float, AttentionScratch::key_gradient>(steps_S_ * p.E);
+    value_gradient_ = thread_scratch<float, AttentionScratch::value_gradient>(steps_S_ * p.E);
   }
   int64_t depth() const { return depth_; }
   const T* keys(int64_t s) const { return keys_ + s * depth_; }
@@ -69,16 +69,17 @@ class KeyHead {
 template <class T>
 struct QueryBlock {
   QueryBlock(const AttentionProblem& p, int64_t depth) : W(p.query_block()) {
-    queries_EW = attention_scratch<T, 2>(depth * W);
-    gradients_EW = attention_scratch<T, 13>(depth * W);
-    queries_WE = attention_scratch<T, 14>(W * p.E);
-    gradients_WE = attention_scratch<T, 15>(W * p.E);
-    scores_PW = attention_scratch<float, 3>(kKeyBlock * W);
-    score_gradients_PW = attention_scratch<float, 16>(kKeyBlock * W);
-    query_gradient_EW = attention_scratch<float, 4>(p.E * W);
+    queries_EW = thread_scratch<T, AttentionScratch::queries>(depth * W);
+    gradients_EW = thread_scratch<T, AttentionScratch::gradients>(depth * W);
+    queries_WE = thread_scratch<T, AttentionScratch::query_rows>(W * p.E);
+    gradients_WE = thread_scratch<T, AttentionScratch::gradient_rows>(W * p.E);
+    scores_PW = thread_scratch<float, AttentionScratch::scores>(kKeyBlock * W);
+    score_gradients_PW = thread_scratch<float, AttentionScratch::score_gradients>(kKeyBlock * W);
+    query_gradient_EW = thread_scratch<float, AttentionScratch::out>(p.E * W);
     if constexpr (sizeof(T) == 2) {
-      narrow = {attention_scratch<T, 17>(kKeyBlock * W), attention_scratch<T, 18>(kKeyBlock * W),
-                attention_scratch<T, 5>(kKeyBlock * W)};
+      narrow = {thread_scratch<T, AttentionScratch::narrow_weights>(kKeyBlock * W),
+                thread_scratch<T, AttentionScratch::narrow_scores>(kKeyBlock * W),
+                thread_scratch<T, AttentionScratch::weights>(kKeyBlock * W)};
     }
   }
 

@@ -63,7 +63,7 @@ Sight sight_of(const AttentionProblem& p, int64_t b, int64_t t0, int64_t count) 
 void add_bias_and_hide(const AttentionProblem& p, const Sight& sight, const ScoreBlock& block, int64_t b, int64_t h,
                        int64_t t, int64_t count) {
   if (p.bias.data) {
-    float* const bias_PW = attention_scratch<float, 6>(kKeyBlock * kQueryBlock);
+    float* const bias_PW = thread_scratch<float, AttentionScratch::bias>(kKeyBlock * kQueryBlock);
     const int64_t keys = std::min(block.keys, p.S - block.first_key);
     const int64_t *const stride = p.bias.strides, W = block.queries;
     copy_rows({p.bias.at(b, h, t, block.first_key), at::kFloat, keys, count, stride[3], stride[2]}, bias_PW, W, W);

@@ -7,10 +7,9 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <memory>
-#include <new>
 
 #include "etude/tensor/product.h"
+#include "etude/tensor/scratch.h"
 #include "etude/tensor/tensor.h"
 
 namespace etude {
@@ -135,20 +134,24 @@ struct AttentionGradients {
 void attention_backward(const AttentionProblem& problem, Format format, const HeadsView& out, const HeadsView& gradient,
                         const float* lse_BHT, const AttentionGradients& to);
 
-/// Memory of a thread that stays for its next calls. Each `purpose` has its own.
-template <class T, int purpose>
-T* attention_scratch(int64_t count) {
-  struct Free {
-    void operator()(T* p) const { ::operator delete[](p, std::align_val_t(64)); }
-  };
-  thread_local std::unique_ptr<T[], Free> memory;
-  thread_local int64_t held = 0;
-  if (count > held) {
-    memory.reset();
-    memory.reset(static_cast<T*>(::operator new[](static_cast<size_t>(count) * sizeof(T), std::align_val_t(64))));
-    held = count;
-  }
-  return memory.get();
-}
+/// What a thread keeps memory for. Forward and backward share what they both need.
+enum class AttentionScratch {
+  keys,
+  values,  ///< backward: keys and values transposed
+  queries,
+  scores,
+  out,  ///< backward: the gradient of the queries
+  weights,
+  bias,
+  value_rows,
+  key_gradient,
+  value_gradient,
+  gradients,
+  query_rows,
+  gradient_rows,
+  score_gradients,
+  narrow_weights,
+  narrow_scores
+};
 
 }  // namespace etude

@@ -22,8 +22,8 @@ class KeysAndValues {
 
   explicit KeysAndValues(const AttentionProblem& p) : p_(p), depth_(sizeof(T) == 2 ? (p.E + 1) / 2 * 2 : p.E) {
     const int64_t steps = (p.S + kKeyStep - 1) / kKeyStep, blocks = (p.S + kKeyBlock - 1) / kKeyBlock;
-    keys_ = attention_scratch<T, 0>(steps * kKeyStep * depth_);
-    values_ = attention_scratch<T, 1>(blocks * p.E * kValueStride);
+    keys_ = thread_scratch<T, AttentionScratch::keys>(steps * kKeyStep * depth_);
+    values_ = thread_scratch<T, AttentionScratch::values>(blocks * p.E * kValueStride);
   }
   /// E, as deep as the products are.
   int64_t depth() const { return depth_; }
@@ -51,10 +51,10 @@ class KeysAndValues {
 template <class T>
 struct Queries {
   explicit Queries(const AttentionProblem& p, int64_t depth) : W(p.query_block()) {
-    queries_EW = attention_scratch<T, 2>(depth * W);
-    scores_PW = attention_scratch<float, 3>(kKeyBlock * W);
-    out_EW = attention_scratch<float, 4>(p.E * W);
-    if constexpr (sizeof(T) == 2) weights_PW2 = attention_scratch<T, 5>(kKeyBlock * W);
+    queries_EW = thread_scratch<T, AttentionScratch::queries>(depth * W);
+    scores_PW = thread_scratch<float, AttentionScratch::scores>(kKeyBlock * W);
+    out_EW = thread_scratch<float, AttentionScratch::out>(p.E * W);
+    if constexpr (sizeof(T) == 2) weights_PW2 = thread_scratch<T, AttentionScratch::weights>(kKeyBlock * W);
   }
   int64_t W;
   T *queries_EW, *weights_PW2 = nullptr;

@@ -8,6 +8,7 @@
 
 #include "etude/tensor/paths.h"
 #include "etude/tensor/processor.h"
+#include "etude/tensor/rows_testing.h"
 
 namespace etude {
 namespace {
@@ -56,22 +57,6 @@ FusedPair pair_of(at::IntArrayRef sizes, at::ScalarType type, double scale) {
   return {own.detach().clone().requires_grad_(), own.to(at::kDouble).detach().requires_grad_()};
 }
 
-Tensor fused_activated(Activation activation, const Tensor& x) {
-  switch (activation) {
-    case Activation::relu:
-      return at::relu(x);
-    case Activation::gelu:
-      return at::gelu(x);
-    case Activation::gelu_tanh:
-      return at::gelu(x, "tanh");
-    case Activation::silu:
-      return at::silu(x);
-    case Activation::none:
-      break;
-  }
-  return x;
-}
-
 struct Operands64 {
   std::vector<FusedPair> all;  ///< inputs, weight, bias, residual
   std::vector<Tensor> exact() const {
@@ -111,10 +96,10 @@ Tensor own_value(const FusedCase& c, const std::vector<Tensor>& in, Format forma
 
 Tensor exact_value(const FusedCase& c, const std::vector<Tensor>& in) {
   size_t next = c.gated ? 2 : 1;
-  const Tensor hidden = c.gated ? at::silu(in[0]) * in[1] : fused_activated(c.before, in[0]);
+  const Tensor hidden = c.gated ? at::silu(in[0]) * in[1] : test::activation_of(c.before, in[0]);
   Tensor y = hidden.matmul(in[next++].t());
   if (c.bias) y = y + in[next++];
-  y = fused_activated(c.after, y);
+  y = test::activation_of(c.after, y);
   return c.residual ? y + in[next++] : y;
 }
 

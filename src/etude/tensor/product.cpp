@@ -10,12 +10,11 @@
 #include <ATen/native/CPUBlas.h>
 
 #include <algorithm>
-#include <memory>
-#include <new>
 
 #include "etude/base/error.h"
 #include "etude/tensor/paths.h"
 #include "etude/tensor/processor.h"
+#include "etude/tensor/scratch.h"
 
 namespace etude {
 namespace {
@@ -26,23 +25,7 @@ constexpr int64_t kPanel = PackedMatrix::kPanel;
 int64_t divided_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t rounded_up(int64_t a, int64_t b) { return divided_up(a, b) * b; }
 
-enum class Use { sums, copy };
-
-/// Memory of one thread that stays for its next products.
-template <class T, Use use>
-T* scratch(int64_t count) {
-  struct Free {
-    void operator()(T* p) const { ::operator delete[](p, std::align_val_t(64)); }
-  };
-  thread_local std::unique_ptr<T[], Free> memory;
-  thread_local int64_t held = 0;
-  if (count > held) {
-    memory.reset();
-    memory.reset(static_cast<T*>(::operator new[](static_cast<size_t>(count) * sizeof(T), std::align_val_t(64))));
-    held = count;
-  }
-  return memory.get();
-}
+enum class ProductScratch { sums, copy };
 
 at::Tensor as_tensor(const MatrixView& m) {
   return at::from_blob(const_cast<void*>(m.data), {m.rows, m.cols}, {m.row_stride, m.col_stride},
@@ -110,10 +93,11 @@ void multiply_blocks(const MatrixView& a, const PackedMatrix& b, FinishBlock fin
 
   const auto work = [&](int64_t first, int64_t last) {
     const bool sums_of_group = cut.chunks > 1;
-    float* const sums = scratch<float, Use::sums>(cut.rows * kPanel * (sums_of_group ? cut.panels : 1));
+    float* const sums =
+        thread_scratch<float, ProductScratch::sums>(cut.rows * kPanel * (sums_of_group ? cut.panels : 1));
     // Rows of a copy lie 32 bytes off a power of two, where they would fall into the same sets of the cache.
     const int64_t copy_stride = cut.depth + 32 / static_cast<int64_t>(sizeof(T));
-    T* const copy = in_place ? nullptr : scratch<T, Use::copy>(cut.rows * copy_stride);
+    T* const copy = in_place ? nullptr : thread_scratch<T, ProductScratch::copy>(cut.rows * copy_stride);
     for (int64_t task = first; task < last; ++task) {
       const int64_t m = task / cut.groups * cut.rows, rows = std::min(cut.rows, M - m);
       const int64_t p0 = task % cut.groups * cut.panels, p1 = std::min(p0 + cut.panels, divided_up(N, kPanel));

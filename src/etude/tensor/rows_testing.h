@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "etude/base/rng.h"
+#include "etude/tensor/activation.h"
 #include "etude/tensor/fill.h"
 #include "etude/tensor/paths.h"
 #include "etude/tensor/processor.h"
@@ -33,6 +34,23 @@ inline Tensor in_layout(const Tensor& x, int layout) {
   wider.back() = 2 * wider.back() + 3;
   if (layout == 1) return at::zeros(wider, x.options()).narrow(-1, 2, x.size(-1)).copy_(x);
   return x.transpose(0, -1).contiguous().transpose(0, -1);
+}
+
+/// ATen's function of that name.
+inline Tensor activation_of(Activation activation, const Tensor& x) {
+  switch (activation) {
+    case Activation::relu:
+      return at::relu(x);
+    case Activation::gelu:
+      return at::gelu(x);
+    case Activation::gelu_tanh:
+      return at::gelu(x, "tanh");
+    case Activation::silu:
+      return at::silu(x);
+    case Activation::none:
+      break;
+  }
+  return x * 1;
 }
 
 /// |got - expected| / |expected| in float64; |got| where expected is zero.
