@@ -78,7 +78,7 @@ struct QueryBlock {
     query_gradient_EW = thread_scratch<float, AttentionScratch::out>(p.E * W);
     if constexpr (sizeof(T) == 2) {
       narrow = {thread_scratch<T, AttentionScratch::narrow_weights>(kKeyBlock * W),
-                thread_scratch<T, AttentionScratch::narrow_scores>(kKeyBlock * W),
+                thread_scratch<T, AttentionScratch::narrow_gradients>(kKeyBlock * W),
                 thread_scratch<T, AttentionScratch::weights>(kKeyBlock * W)};
     }
   }

@@ -140,8 +140,8 @@ enum class AttentionScratch {
   values,  ///< backward: keys and values transposed
   queries,
   scores,
-  out,  ///< backward: the gradient of the queries
-  weights,
+  out,      ///< backward: the gradient of the queries
+  weights,  ///< bfloat16; backward: gradients of the scores in pairs
   bias,
   value_rows,
   key_gradient,
@@ -151,7 +151,7 @@ enum class AttentionScratch {
   gradient_rows,
   score_gradients,
   narrow_weights,
-  narrow_scores
+  narrow_gradients
 };
 
 }  // namespace etude
